@@ -1,0 +1,124 @@
+"""Center loss for Gluon. This file needs MXNet and nothing else: copy it into your project."""
+
+from mxnet import gluon
+
+FORMULATIONS = ("hist", "paper")
+
+
+class CenterLoss(gluon.HybridBlock):
+    r"""Pull every feature towards the center of its class, and the centers after the features.
+
+    For features x_i (B, d), labels y_i and centers c (C, d), where n_j of the batch's labels are j:
+
+    ``hist``: every class weighs the same, however often the batch holds it ::
+
+        loss_i    = lmbd / 2 * ||x_i - c_{y_i}||^2 / n_{y_i}
+        d/dx_i    = lmbd * (x_i - c_{y_i}) / n_{y_i}
+        d/dc_j    = lmbd * mean over {i : y_i = j} of (c_j - x_i)
+
+    ``paper``: Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition",
+    ECCV 2016, Equations 2 to 4. The gradient that the centers receive is the paper's update
+    Delta c_j, not the derivative of the loss ::
+
+        loss_i    = lmbd / 2 * ||x_i - c_{y_i}||^2
+        d/dx_i    = lmbd * (x_i - c_{y_i})
+        Delta c_j = sum over {i : y_i = j} of (c_j - x_i) / (1 + n_j)
+
+    The centers are trained by SGD whose learning rate is the paper's alpha, without weight decay:
+    ``trainer.step(batch_size)`` for ``hist``, ``trainer.step(1)`` for ``paper``, where Delta c_j
+    is a mean already.
+
+    Parameters
+    ----------
+    num_classes : int
+        Number of classes, C. Labels outside [0, C) are clipped by MXNet without a word.
+    feature_size : int
+        Number of features, d.
+    lmbd : float
+        Weight of the loss, lambda in the paper's Equation 5.
+    formulation : {'hist', 'paper'}
+        Which of the two above.
+
+    Inputs
+    ------
+    feature : (B, d) float
+    label : (B,) integer or float
+        The class of each feature.
+    batch_label : (any,) of the type of label, optional
+        Where a batch is split over devices, the labels of the whole batch: n_j counts these.
+        By default they are `label`. A hybridized block takes it always or never.
+
+    Outputs
+    -------
+    loss : (B,) of the features' type
+
+    Raises
+    ------
+    ValueError
+        An unknown formulation.
+
+    Examples
+    --------
+    >>> import mxnet as mx
+    >>> center_loss = CenterLoss(num_classes=10, feature_size=2, lmbd=0.1)
+    >>> center_loss.initialize(mx.init.Xavier(magnitude=2.24))
+    >>> center_loss(mx.nd.ones((4, 2)), mx.nd.array([0, 1, 1, 9])).shape
+    (4,)
+    """
+
+    def __init__(self, num_classes, feature_size, lmbd=1.0, formulation="hist", **kwargs):
+        super().__init__(**kwargs)
+        if formulation not in FORMULATIONS:
+            raise ValueError(f"formulation is {formulation!r}, but must be one of {FORMULATIONS}")
+        self._lmbd = lmbd
+        self._formulation = formulation
+        self._dtype = "float32"
+        with self.name_scope():
+            self.embedding = gluon.nn.Embedding(num_classes, feature_size)
+
+    def cast(self, dtype):
+        super().cast(dtype)
+        self._dtype = dtype
+
+    def hybrid_forward(self, F, feature, label, batch_label=None):
+        center = self.embedding(label)
+        count = F.cast(count_labels(F, label, batch_label), dtype=self._dtype)
+        if self._formulation == "hist":
+            return self._lmbd / 2 * squared_distance(F, feature, center) / count
+        loss = self._lmbd / 2 * squared_distance(F, feature, F.BlockGrad(center))
+        # This term has the paper's Delta c as its gradient and, in sum, the value 0.
+        pull = squared_distance(F, F.BlockGrad(feature), center) / 2 / (1 + count)
+        return loss + (pull - F.BlockGrad(pull))
+
+
+class ParameterCenterLoss(gluon.HybridBlock):
+    """Center loss with the centers in a plain Parameter, as in ShownX's mxnet-center-loss.
+
+    Kept to be compared with: it gives the losses and gradients of `CenterLoss` with the ``hist``
+    formulation. Parameters, inputs and outputs are the same.
+    """
+
+    def __init__(self, num_classes, feature_size, lmbd=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self._lmbd = lmbd
+        with self.name_scope():
+            self.centers = self.params.get("centers", shape=(num_classes, feature_size))
+
+    def hybrid_forward(self, F, feature, label, centers):
+        center = F.take(centers, label)
+        return self._lmbd / 2 * squared_distance(F, feature, center) / count_labels(F, label)
+
+
+def count_labels(F, label, batch_label=None):
+    """n_{y_i}: how many of the batch's labels equal each label, shape (B,), float32.
+
+    Comparing every pair costs B^2 and, unlike a histogram, nothing for every class there is.
+    """
+    batch_label = label if batch_label is None else batch_label
+    equal = F.broadcast_equal(F.expand_dims(label, axis=1), F.expand_dims(batch_label, axis=0))
+    return F.sum(F.cast(equal, dtype="float32"), axis=1)
+
+
+def squared_distance(F, a, b):
+    """||a_i - b_i||^2, shape (B,)."""
+    return F.sum(F.square(a - b), axis=1)

@@ -1,0 +1,172 @@
+"""Feature maps, learning curves and GIFs, as the bytes of their files."""
+
+import io
+import warnings
+
+import imageio.v3 as iio
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+FRAME_INCHES, FRAME_DPI = 6.4, 100
+MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
+FRAME_MS, LAST_FRAME_MS = 300, 2000
+
+
+def feature_map(features, labels, num_classes, title):
+    """Draw one dot an image, coloured by its class.
+
+    Parameters
+    ----------
+    features : (N, d) float
+    labels : (N,) int
+    num_classes : int
+    title : str
+
+    Returns
+    -------
+    bytes
+        A PNG of 640 x 640 pixels.
+    """
+    figure = new_figure(FRAME_INCHES, FRAME_INCHES)
+    draw_features(figure.add_subplot(), features, labels, num_classes, title)
+    return to_png(figure)
+
+
+def draw_features(axes, features, labels, num_classes, title):
+    """Draw a feature map into `axes`; parameters as in `feature_map`."""
+    points, note = to_plane(features, labels)
+    colors = class_colors(num_classes)
+    dot = np.clip(40 / len(points) ** 0.3, 1.5, 4)  # many dots are small ones
+    for j in range(num_classes):
+        members = points[labels == j]
+        axes.plot(*members.T, "o", color=colors[j], markersize=dot, markeredgewidth=0)
+    for j in range(num_classes if num_classes <= MOST_NAMED_CLASSES else 0):
+        members = points[labels == j]
+        if len(members):
+            outline = withStroke(linewidth=3, foreground="white")
+            axes.text(
+                *np.median(members, axis=0), str(j), color="black", fontsize=14, weight="bold",
+                ha="center", va="center", path_effects=[outline], clip_on=True,
+            )  # fmt: skip
+    if features.shape[1] == 1:
+        axes.set(xlabel="feature", ylabel="class")
+    else:
+        axes.set_aspect("equal", adjustable="datalim")
+    axes.set_title(f"{title}{note}", fontsize=10, parse_math=False)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.9", linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def to_plane(features, labels):
+    """Bring features of any size into the plane.
+
+    One feature is drawn over its class, more than two are projected on their two principal
+    components.
+
+    Parameters
+    ----------
+    features : (N, d) float
+    labels : (N,) int
+
+    Returns
+    -------
+    points : (N, 2) float
+    note : str
+        What was done, for the title; empty for two features.
+    """
+    size = features.shape[1]
+    if size == 1:
+        spread = np.random.RandomState(0).uniform(-0.3, 0.3, len(labels))
+        return np.column_stack([features[:, 0], labels + spread]), ""
+    if size == 2:
+        return features, ""
+    centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    variance, components = np.linalg.eigh(centered.T @ centered)  # ascending
+    components = components[:, :-3:-1]
+    components *= np.sign(components[np.abs(components).argmax(axis=0), [0, 1]])
+    share = variance[-2:].sum() / max(variance.sum(), np.finfo(float).tiny)
+    return centered @ components, f"\nPCA of {size} features: {share:.0%} of the variance"
+
+
+def class_colors(num_classes):
+    """One colour a class, (num_classes, 4)."""
+    if num_classes <= 10:
+        return colormaps["tab10"](np.arange(num_classes))
+    return colormaps["nipy_spectral"](np.linspace(0.05, 0.95, num_classes))
+
+
+def curves(history, title):
+    """Draw losses and accuracies over the epochs.
+
+    Parameters
+    ----------
+    history : list of dict
+        One an epoch, with the keys of the history's table.
+    title : str
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure = new_figure(10, 4.2)
+    losses, accuracies = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for axes, keys in (
+        (losses, ("loss", "softmax_loss", "center_loss")),
+        (accuracies, ("train_softmax", "test_softmax", "train_knn", "test_knn")),
+    ):
+        for key in keys:
+            if history[0][key] is not None:
+                style = "--" if key.startswith("train") else "-"
+                axes.plot(
+                    epochs, [row[key] for row in history], f"{style}o", markersize=3, label=key
+                )
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(color="0.9", linewidth=0.5)
+        axes.legend(fontsize=8)
+    losses.set(title="loss", yscale="log")
+    accuracies.set(title="accuracy")
+    figure.suptitle(title, fontsize=10, parse_math=False)
+    return to_png(figure)
+
+
+def gif(frames):
+    """Join pictures of one size into a GIF that runs for ever.
+
+    Parameters
+    ----------
+    frames : list of Path
+        PNG files.
+
+    Returns
+    -------
+    bytes
+    """
+    images = [iio.imread(frame, plugin="pillow", mode="RGB") for frame in frames]
+    duration = [FRAME_MS] * (len(images) - 1) + [LAST_FRAME_MS]
+    if len(images) == 1:
+        duration = LAST_FRAME_MS  # Pillow takes no list for a single frame
+    return iio.imwrite(
+        "<bytes>", images, extension=".gif", plugin="pillow", duration=duration, loop=0
+    )
+
+
+def new_figure(width, height):
+    """A figure that needs no display and leaves no global state behind."""
+    figure = Figure(figsize=(width, height), dpi=FRAME_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure):
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()

@@ -1,0 +1,336 @@
+"""The program through its command line."""
+
+import csv
+import re
+import resource
+import subprocess
+import sys
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from conftest import QUICK, ROOT, assert_one_line, run, write_digits
+
+import runtime
+from models import LeNet
+
+EPOCH_LINE = (
+    r"^Epoch \[{}\]: Loss=\d+\.\d{{6}}, Train-Acc=[01]\.\d{{6}}, "
+    r"Test-Acc=[01]\.\d{{6}}, Epoch-time=\d+\.\d{{6}}$"
+)
+TEST_LINE = r"^Test_acc: ([01]\.\d{4}), Elapsed_time: \d+\.\d{6} s$"
+
+SEED_COMMANDS = """
+--train --prefix=softmax-loss --epochs 30 --lr 0.1 --lr_step 10 --batch_size 128 --num_classes 10 --feature_size 2 --use_gpu True --plotting
+--train --center_loss --prefix=center-loss --lmbd 1 --alpha 0.5 --epochs 30 --lr 0.1 --lr_step 10 --batch_size 128 --num_classes 10 --feature_size 2 --use_gpu True --plotting
+--second_train --prefix=center-loss --lmbd 1 --alpha 0.5  --epochs 30 --lr 0.1 --lr_step 10 --batch_size 128 --num_classes 10 --feature_size 2 --use_gpu True --plotting
+--test --prefix=center-loss --lmbd 1 --batch_size 128 --num_classes 10 --feature_size 2 --use_gpu True --eval_method softmax
+--test --prefix=center-loss --lmbd 1 --batch_size 128 --num_classes 10 --feature_size 2 --use_gpu True --eval_method knn
+--train --prefix=softmax
+--train --center_loss --prefix=center-loss
+--test --prefix=softmax
+--test --prefix=center-loss
+"""  # noqa: E501
+
+
+def test_the_three_commands(tmp_path):
+    """Without any flag beyond those that make it quick, in processes of their own."""
+    quick = ("--dataset", "mnist5k")
+    done = run("--train", "--center_loss", *quick, *QUICK, cwd=tmp_path)
+    assert done.status == 0 and done.err == "", done.err
+    assert re.search(EPOCH_LINE.format(0), done.out, re.MULTILINE)
+    done = run("--second_train", *quick, *QUICK[2:], cwd=tmp_path)
+    assert done.status == 0 and done.err == "", done.err
+    for prefix in ("center-loss", "center-loss-second"):
+        done = run("--test", "--eval_method", "knn", "--prefix", prefix, *quick, cwd=tmp_path)
+        assert done.status == 0 and done.err == "", done.err
+        accuracy = float(re.search(TEST_LINE, done.out, re.MULTILINE).group(1))
+        history = read_history(tmp_path, prefix)
+        assert accuracy == pytest.approx(float(history[0]["test_knn"]), abs=1e-4)
+        assert history[0]["dataset"] == "mnist5k"
+
+
+def test_every_command_of_the_seed(cli):
+    for command in SEED_COMMANDS.strip().splitlines():
+        quick = QUICK if "--test" not in command else ()
+        done = cli(*command.split(), "--data_dir", "digits", *quick)
+        assert done.status == 0, done.err
+        assert ("WARNING: there is no GPU" in done.err) == ("--use_gpu" in command)
+        form = TEST_LINE if "--test" in command else EPOCH_LINE.format(0)
+        assert re.search(form, done.out, re.MULTILINE), done.out
+
+
+def test_actions_run_in_order_and_softmax_only_runs_have_their_own_name(cli, tmp_path):
+    done = cli("--test", "--train", "--data_dir", "digits", *QUICK)
+    assert done.status == 0
+    assert done.out.index("Epoch [0]") < done.out.index("Test_acc")
+    names = {path.name for path in (tmp_path / "ckpt").glob("*.params")}
+    assert names == {"softmax-loss-best.params", "softmax-loss-resume.params"}
+    done = cli("--train", "--center_loss", "--second_train", "--data_dir", "digits", *QUICK)
+    assert done.status == 0
+    assert (tmp_path / "ckpt" / "center-loss-second-feature_matrix.params").exists()
+
+
+def test_it_learns_the_digits(cli):
+    """Softmax and center loss on real digits: far above chance, by both methods."""
+    done = cli(
+        "--train", "--center_loss", "--dataset", "mnist5k", "--model", "lenet", "--epochs", 8,
+        "--momentum", 0.9, "--lr", 0.02, "--feature_size", 16,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    last = read_history(".", "center-loss")[-1]
+    assert float(last["test_softmax"]) > 0.93 and float(last["test_knn"]) > 0.93
+    assert float(last["softmax_loss"]) < 0.3
+
+
+def read_history(folder, prefix):
+    with open(f"{folder}/output/{prefix}-history.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_second_train_moves_neither_centers_nor_classifier(trained, tmp_path):
+    from utils import unpack_params
+
+    done = trained("--second_train", "--data_dir", "digits", "--epochs", 2)
+    assert done.status == 0, done.err
+
+    def read(name):
+        return unpack_params((tmp_path / "ckpt" / name).read_bytes())
+
+    first, second = read("center-loss-best.params"), read("center-loss-second-best.params")
+    for name in first:
+        assert np.array_equal(first[name], second[name]) == name.startswith("output"), name
+    centers = read("center-loss-feature_matrix.params")["embedding.weight"]
+    kept = read("center-loss-second-feature_matrix.params")["embedding.weight"]
+    np.testing.assert_array_equal(centers, kept)
+
+
+def test_best_is_the_epoch_of_highest_accuracy_by_the_chosen_method(cli):
+    for method in ("softmax", "knn"):
+        done = cli(
+            "--train", "--center_loss", "--test", "--data_dir", "digits", "--model", "lenet",
+            "--epochs", 4, "--eval_method", method,
+        )  # fmt: skip
+        best = max(float(row[f"test_{method}"]) for row in read_history(".", "center-loss"))
+        assert f"Test_acc: {best:.4f}" in done.out
+
+
+def test_the_same_command_gives_the_same_bytes(tmp_path):
+    write_digits(tmp_path / "digits")
+    contents = []
+    for i, seed in enumerate((3, 3, 4)):
+        done = run(
+            "--train", "--center_loss", "--data_dir", "digits", *QUICK, "--seed", seed,
+            "--ckpt_dir", f"ckpt{i}", cwd=tmp_path,
+        )  # fmt: skip
+        assert done.status == 0, done.err
+        folder = tmp_path / f"ckpt{i}"
+        contents.append([path.read_bytes() for path in sorted(folder.glob("*.params"))])
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 3 and all(a != b for a, b in zip(contents[0], contents[2]))
+
+
+def test_pictures(cli, tmp_path):
+    flags = ("--data_dir", "digits", "--plotting", "--model", "lenet")
+    assert cli("--train", "--center_loss", *flags, "--epochs", 3).status == 0
+    output = tmp_path / "output"
+    for split in ("train", "test"):
+        for epoch in range(3):
+            frame = iio.imread(output / f"center-loss-{split}-epoch-{epoch}.png", mode="RGB")
+            assert frame.shape == (640, 640, 3)
+            assert (np.ptp(frame.astype(int), axis=2) > 60).sum() > 300  # coloured dots
+        frames = iio.imread(output / f"center-loss-{split}.gif", index=None)
+        assert frames.shape[0] == 3
+        assert all((a != b).any() for a, b in zip(frames, frames[1:]))
+    assert iio.imread(output / "center-loss-curves.png").std() > 10
+    assert len(read_history(tmp_path, "center-loss")) == 3
+
+
+@pytest.mark.parametrize("flags", [["--feature_size", 1], ["--feature_size", 3], ["--no_bias"]])
+def test_other_networks_are_trained_tested_and_drawn(cli, flags):
+    quick = ("--data_dir", "digits", *QUICK, "--plotting")
+    assert cli("--train", "--center_loss", "--second_train", *quick, *flags).status == 0
+    for prefix in ("center-loss", "center-loss-second"):
+        done = cli("--test", "--eval_method", "knn", "--prefix", prefix, "--data_dir", "digits")
+        assert done.status == 0, done.err
+
+
+def test_formulations_differ(cli):
+    losses = set()
+    for formulation in ("hist", "paper"):
+        flags = ("--data_dir", "digits", *QUICK, "--lmbd", 0.1, "--formulation", formulation)
+        assert cli("--train", "--center_loss", *flags).status == 0
+        losses.add(read_history(".", "center-loss")[0]["center_loss"])
+    assert len(losses) == 2
+
+
+def test_golden_numbers(cli):
+    """Any change of initialization, order, loss or update shows here: then say so, and rerun."""
+    done = cli(
+        "--train", "--center_loss", "--data_dir", "digits", "--model", "lenet", "--epochs", 2,
+        "--batch_size", 60, "--lr_step", 1, "--momentum", 0.9, "--lmbd", 0.5,
+    )  # fmt: skip
+    assert done.status == 0
+    golden = [(2.301023, 0.00950936), (2.261240, 0.01352614)]
+    for row, (softmax, center) in zip(read_history(".", "center-loss"), golden):
+        assert float(row["softmax_loss"]) == pytest.approx(softmax, rel=1e-4)
+        assert float(row["center_loss"]) == pytest.approx(center, rel=1e-3)
+
+
+def test_help_answers_before_mxnet_is_imported():
+    script = (
+        "import sys, main\n"
+        "try: main.main(['--help'])\n"
+        "except SystemExit: print('mxnet' in sys.modules, 'numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.endswith("False False\n"), done.stderr
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("", "nothing to do"),
+        ("--trian", "--trian"),
+        ("--train --epochs 0", "--epochs: 0 is not between 1"),
+        ("--train --epochs two", "--epochs: invalid whole number"),
+        ("--train --batch_size -1", "--batch_size"),
+        ("--train --lr 0", "--lr: 0 is not a finite number above 0"),
+        ("--train --lr nan", "--lr"),
+        ("--train --wd -0.1", "--wd"),
+        ("--train --lmbd inf", "--lmbd"),
+        ("--train --momentum 1", "--momentum"),
+        ("--train --num_classes 1", "--num_classes"),
+        ("--train --feature_size 0", "--feature_size"),
+        ("--train --num_classes 10000000 --feature_size 1000", "the limit of MXNet"),
+        ("--train --seed -1", "--seed"),
+        ("--train --use_gpu maybe", "--use_gpu: 'maybe' is neither True nor False"),
+        ("--train --gpus 0,0", "--gpus: 0,0 names a GPU twice"),
+        ("--train --gpus x", "--gpus"),
+        ("--train --model resnet", "--model"),
+        ("--train --formulation other", "--formulation"),
+        ("--train --dataset cifar", "--dataset"),
+        ("--train --prefix a/b", "--prefix"),
+        ("--test --eval_method nearest", "--eval_method"),
+        ("--test --center_loss", "--center_loss goes with --train"),
+        ("--test --resume", "--resume goes with"),
+        ("--train --eval_method knn", "train with --center_loss"),
+        ("--train --second_train", "train with --center_loss"),
+    ],
+)
+def test_wrong_flags_are_one_line_and_status_2(cli, tmp_path, flags, words):
+    assert_one_line(cli(*flags.split()), words, status=2)
+    assert not (tmp_path / "ckpt").exists()
+
+
+def test_an_empty_or_overlong_prefix_is_refused(cli):
+    for prefix in ("", " ", "a" * 201, "line\nfeed", "\udcff"):
+        assert_one_line(cli("--train", "--prefix", prefix), "--prefix", status=2)
+
+
+def test_missing_checkpoints(cli):
+    for flags in (["--test"], ["--second_train"], ["--test", "--eval_method", "knn"]):
+        assert_one_line(cli(*flags), "center-loss-best.params is missing")
+
+
+def test_a_softmax_only_run_has_no_centers(cli, monkeypatch):
+    assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
+    # Refused before any work: the data set is not even looked for.
+    flags = ("--prefix", "softmax-loss", "--data_dir", "nowhere")
+    done = cli("--test", "--eval_method", "knn", *flags)
+    assert_one_line(done, "softmax loss alone", "feature matrix")
+    assert_one_line(cli("--second_train", *flags), "no centers")
+
+
+def test_a_softmax_only_run_does_not_inherit_centers(trained):
+    flags = ("--prefix", "center-loss", "--data_dir", "digits")
+    assert trained("--train", *flags, *QUICK).status == 0
+    assert_one_line(trained("--test", "--eval_method", "knn", *flags), "softmax loss alone")
+
+
+@pytest.mark.parametrize(
+    "flag, value",
+    [("--model", "lenetplus"), ("--num_classes", 11), ("--feature_size", 3), ("--no_bias", None)],
+)
+def test_flags_that_contradict_the_run_are_named(trained, flag, value):
+    flags = [flag] if value is None else [flag, value]
+    for action in ("--test", "--second_train"):
+        done = trained(action, "--data_dir", "digits", *flags)
+        assert_one_line(done, flag, "contradicts the run center-loss")
+
+
+def test_checkpoints_of_2019_have_no_record(trained, tmp_path):
+    """They load with the values of the flags, and wrong ones are told apart by names and shapes."""
+    (tmp_path / "ckpt" / "center-loss.json").unlink()
+    flags = ("--test", "--data_dir", "digits", "--eval_method", "knn")
+    assert trained(*flags, "--model", "lenet").status == 0
+    assert_one_line(trained(*flags), "--model")
+    done = trained(*flags, "--model", "lenet", "--feature_size", 3)
+    assert_one_line(done, "features.5.weight is (2, 800), but (3, 800) is wanted")
+    assert_one_line(trained(*flags, "--model", "lenet", "--num_classes", 12), "output.weight")
+    assert_one_line(trained(*flags, "--model", "lenet", "--no_bias"), "features.5.bias")
+    (tmp_path / "ckpt" / "center-loss-feature_matrix.params").unlink()
+    assert_one_line(trained(*flags, "--model", "lenet"), "feature matrix")
+
+
+def test_gluon_itself_loads_the_checkpoints(trained, tmp_path):
+    net = LeNet()
+    net.load_parameters(str(tmp_path / "ckpt" / "center-loss-best.params"))
+
+
+def test_folders_that_cannot_be_written(trained, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    before = snapshot(tmp_path / "ckpt")
+    flags = ("--train", "--center_loss", "--data_dir", "digits", *QUICK)
+    for flag in ("--ckpt_dir", "--out_dir"):
+        assert_one_line(trained(*flags, flag, "file/below"), "file/below cannot be written")
+    assert snapshot(tmp_path / "ckpt") == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_old_one(trained, tmp_path):
+    before = snapshot(tmp_path / "ckpt")
+    done = trained("--train", "--center_loss", "--data_dir", "digits", *QUICK, "--lr", 1e20)
+    assert_one_line(done, "NaN or infinite", "lower --lr")
+    assert snapshot(tmp_path / "ckpt") == before
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_gpu_that_is_not_there(cli):
+    done = cli("--train", "--data_dir", "digits", "--gpus", "0,1", *QUICK)
+    assert_one_line(done, "--gpus 0", "no GPU 0")
+
+
+def test_memory_that_is_not_there(tmp_path):
+    write_digits(tmp_path / "digits")
+    flags = ("--num_classes", 10**7, "--feature_size", 200)
+    done = run(
+        "--train", "--center_loss", "--data_dir", "digits", *QUICK, *flags, cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30)),
+    )  # fmt: skip
+    assert_one_line(done, "not enough memory")
+
+
+def test_what_is_installed_beside_mxnet_is_checked(monkeypatch):
+    import numpy
+
+    monkeypatch.setattr(numpy, "__version__", "2.1.0")
+    with pytest.raises(runtime.UserError, match="NumPy 2.1.0"):
+        runtime.prepare_mxnet()
+
+
+def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
+    import joblib
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    runtime.use_physical_cores()
+    assert runtime.os.environ["OMP_NUM_THREADS"] == "7"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    runtime.use_physical_cores()
+    cores = joblib.cpu_count(only_physical_cores=True)
+    assert runtime.os.environ["OMP_NUM_THREADS"] == str(cores)

@@ -1,0 +1,548 @@
+"""What the program does: train, train a second time with center loss alone, test."""
+
+import argparse
+import contextlib
+import os
+import platform
+import sys
+import time
+from typing import NamedTuple, Optional
+
+import mxnet as mx
+import numpy as np
+from mxnet import autograd, gluon
+from tqdm import tqdm
+
+import plotting
+import utils
+from center_loss import CenterLoss
+from data import batches, load_dataset
+from models import MODELS
+from runtime import Interrupted, UserError
+
+MODEL_FLAGS = ("model", "no_bias", "num_classes", "feature_size")
+TRAINING_FLAGS = MODEL_FLAGS + (
+    "formulation", "lmbd", "alpha", "lr", "lr_step", "lr_factor", "batch_size", "wd", "momentum",
+    "seed", "eval_method", "plotting",
+)  # fmt: skip
+SPLITS = {"train": "training", "test": "test"}
+READ_EVERY = 16  # steps between two looks at the losses
+
+
+def train(args, given, second=False):
+    """Train a run, or train it a second time with center loss alone and fixed centers.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        All flags.
+    given : set of str
+        The flags that the user gave; the others yield to what a run's record says.
+    second : bool
+        Start from the best network of the run `prefix`, and write the run ``<prefix>-second``.
+
+    Raises
+    ------
+    UserError
+        Anything that the user can mend. What was finished before is kept.
+    Interrupted
+        A signal came.
+    """
+    run = utils.Run(f"{args.prefix}-second" if second else args.prefix, args.ckpt_dir, args.out_dir)
+    with run.locked():
+        record = run.read_record() if args.resume else None
+        if record:
+            names = TRAINING_FLAGS if second else (*TRAINING_FLAGS, "center_loss")
+            args = adopt_flags(args, given, record, names)
+            if "epochs" not in given:
+                args.epochs = record["flags"]["epochs"]
+            if len(record["history"]) >= args.epochs:
+                print(f"{run.prefix}: all {len(record['history'])} epochs are finished")
+                return
+            run.settle(record)
+        elif run.record.exists():
+            print(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
+        start = None
+        if second and not record:
+            args, start = load_start(args, given)
+        contexts = choose_contexts(args.use_gpu, args.gpus)
+        dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
+        check_split(len(dataset.train.labels), args.batch_size, len(contexts))
+        learner = new_learner(args, dataset, contexts, second)
+        if start:
+            utils.set_params(learner.net, start["network"], f"{args.prefix}-best.params")
+            utils.set_params(learner.center_loss, start["centers"], "its feature matrix")
+        if record:
+            check_same_surroundings(record, dataset, contexts)
+            load_state(run.read_params(run.resume, record), learner, run.resume)
+            record["flags"]["epochs"] = args.epochs
+        else:
+            record = new_record(args, second, run, dataset, contexts)
+        print(
+            f"{run.prefix}: {' + '.join(learner.criteria)} loss, {args.model} on {dataset.name} "
+            f"({len(dataset.train.labels)} images) with {', '.join(map(str, contexts))}",
+            flush=True,
+        )
+        for epoch in range(len(record["history"]), args.epochs):
+            with telling_what_is_kept(run, epoch):
+                accuracy = finish_epoch(args, run, record, dataset, learner, contexts, epoch)
+            print(
+                f"Epoch [{epoch}]: Loss={record['moving_loss']:.6f}, "
+                f"Train-Acc={accuracy['train']:.6f}, Test-Acc={accuracy['test']:.6f}, "
+                f"Epoch-time={record['history'][-1]['seconds']:.6f}",
+                flush=True,
+            )
+        best = record["best"]
+        print(
+            f"Best test accuracy by {args.eval_method}: {best['accuracy']:.6f} "
+            f"in epoch {best['epoch']}, kept in {run.best}\n"
+            f"History{' and pictures' * args.plotting}: {run.picture('*')}"
+        )
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(run, epoch):
+    """Add to what ends an epoch early what is left of the run, and whether --resume goes on."""
+    kept = f"{run.prefix} is kept up to epoch {epoch - 1}" if epoch else "no epoch is finished yet"
+    try:
+        yield
+    except Interrupted as interrupted:
+        resume = epoch > 0 or not run.record.exists()  # the record of an older run is not ours
+        raise Interrupted(interrupted.signum, kept, resume) from interrupted
+    except UserError as error:
+        raise UserError(f"{error}; {kept}") from error
+
+
+def adopt_flags(args, given, record, names):
+    """Take flags from a run's record; refuse those that the user gave otherwise."""
+    recorded = {name: record["flags"][name] for name in names}
+    for name in names:
+        if name in given and getattr(args, name) != recorded[name]:
+            raise UserError(
+                f"--{name} {getattr(args, name)} contradicts the run {record['prefix']}, "
+                f"which has {recorded[name]}: leave the flag away, or choose another --prefix"
+            )
+    return argparse.Namespace(**{**vars(args), **recorded})
+
+
+def load_start(args, given):
+    """Read what second_train starts from: flags, and arrays of network and centers."""
+    run, record, args = open_run(args, given)
+    if not has_centers(run, record):
+        raise UserError(
+            f"{run.prefix} was trained with softmax loss alone and has no centers for "
+            "--second_train: train with --center_loss first"
+        )
+    return args, {
+        "network": run.read_params(run.best, record),
+        "centers": run.read_params(run.feature_matrix, record),
+    }
+
+
+def open_run(args, given):
+    """Find a trained run and the flags of its network."""
+    run = utils.Run(args.prefix, args.ckpt_dir, args.out_dir)
+    record = run.read_record()
+    if record:
+        args = adopt_flags(args, given, record, MODEL_FLAGS)
+    elif not run.best.exists():
+        raise UserError(f"{run.best} is missing: train the run {run.prefix} first")
+    return run, record, args
+
+
+def has_centers(run, record):
+    """Whether a run has a feature matrix: by its record, or for one of 2019 by its files."""
+    if record:
+        return run.feature_matrix.name in record["sha256"]
+    return run.feature_matrix.exists()
+
+
+# --- the epoch loop ----------------------------------------------------------------------------
+
+
+def finish_epoch(args, run, record, dataset, learner, contexts, epoch):
+    """Train an epoch, evaluate, draw, and commit: the last is what makes it count.
+
+    Returns
+    -------
+    dict of str to float
+        Accuracies of ``train`` and ``test`` by the chosen method.
+    """
+    factor = args.lr_factor ** (epoch // args.lr_step)
+    for trainer, lr, _ in learner.trainers:
+        trainer.set_learning_rate(lr * factor)
+    order = shuffled(len(dataset.train.labels), args.seed, epoch)
+    began = time.time()
+    losses, sizes = train_epoch(
+        learner, dataset.train, args.batch_size, contexts, order, f"Epoch {epoch}"
+    )
+    seconds = time.time() - began
+    for value in losses.sum(axis=1) / sizes:
+        moving = record["moving_loss"]
+        record["moving_loss"] = value if moving is None else 0.99 * moving + 0.01 * value
+    accuracy, maps = {}, {}
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        accuracies, maps[name] = utils.evaluate(
+            learner.net, centers_of(learner), split, contexts[0]
+        )
+        check_finite(maps[name], f"Epoch {epoch}: features")
+        accuracy.update((f"{name}_{method}", value) for method, value in accuracies.items())
+    means = dict(zip(learner.criteria, losses.sum(axis=0) / sizes.sum()))
+    row = {
+        "epoch": epoch,
+        "dataset": dataset.name,
+        "lr": args.lr * factor,
+        "loss": record["moving_loss"],
+        "softmax_loss": means.get("softmax"),
+        "center_loss": means.get("center"),
+        "train_softmax": accuracy["train_softmax"],
+        "test_softmax": accuracy["test_softmax"],
+        "train_knn": accuracy.get("train_knn"),
+        "test_knn": accuracy.get("test_knn"),
+        "seconds": round(seconds, 6),
+    }
+    record["history"].append(row)
+    draw(args, run, record, dataset, maps, last=epoch == args.epochs - 1)
+    save(record, run, learner, row[f"test_{args.eval_method}"])
+    return {name: row[f"{name}_{args.eval_method}"] for name in maps}
+
+
+def train_epoch(learner, split, batch_size, contexts, order, name):
+    """Go through the training set once.
+
+    Nothing here waits for the step under way: the losses are looked at some steps later.
+
+    Parameters
+    ----------
+    learner : Learner
+    split : data.Split
+        N images.
+    batch_size : int
+    contexts : list of mxnet.Context
+    order : (N,) int array
+        The rows in the order of this epoch.
+    name : str
+        Of the epoch, for progress bar and messages.
+
+    Returns
+    -------
+    losses : (steps, len(learner.criteria)) float64
+        The losses of each step, summed over its batch.
+    sizes : (steps,) int64
+        The number of images of each step.
+
+    Raises
+    ------
+    UserError
+        A loss is not finite.
+    """
+    pending, losses = [], []
+    sizes = np.full(-(-len(order) // batch_size), batch_size)
+    sizes[-1] -= sizes.sum() - len(order)
+
+    def read(count):
+        for sums in pending[:count]:
+            losses.append(sum(one.asnumpy().astype(np.float64) for one in sums))
+            check_finite(losses[-1], f"{name}, step {len(losses) - 1}: the loss")
+        del pending[:count]
+
+    with tqdm(total=len(order), desc=name, unit=" images", leave=False, disable=None) as bar:
+        for size, slices in zip(sizes, batches(split, batch_size, contexts, order)):
+            pending.append(train_step(learner, slices))
+            bar.update(size)
+            if len(pending) == 2 * READ_EVERY:
+                read(READ_EVERY)
+                bar.set_postfix(loss=f"{losses[-1].sum() / batch_size:.4f}", refresh=False)
+        read(len(pending))
+    mx.nd.waitall()
+    return np.array(losses), sizes
+
+
+def train_step(learner, slices):
+    """Make one step; returns the sums of the losses, (len(criteria),), one NDArray a device."""
+    device_losses = []
+    with autograd.record():
+        for image, label, batch_label in slices:
+            output, feature = learner.net(image)
+            device_losses.append(
+                [loss(output, feature, label, batch_label) for loss in learner.criteria.values()]
+            )
+    autograd.backward([loss for losses in device_losses for loss in losses])
+    for trainer, _, divisor in learner.trainers:
+        trainer.step(divisor)
+    return [mx.nd.concat(*[loss.sum() for loss in losses], dim=0) for losses in device_losses]
+
+
+def shuffled(size, seed, epoch):
+    """The order of an epoch: it depends on nothing else, so a resumed run has the same."""
+    return np.random.RandomState([seed, epoch]).permutation(size)
+
+
+def check_finite(values, what):
+    if not np.isfinite(values).all():
+        raise UserError(f"{what} became NaN or infinite: try a lower --lr, --lmbd or --alpha")
+
+
+# --- what is trained ---------------------------------------------------------------------------
+
+
+class Learner(NamedTuple):
+    """A network with the losses and the optimizers that train it.
+
+    Attributes
+    ----------
+    net : FeatureNet
+    center_loss : CenterLoss or None
+    criteria : dict of str to function
+        Losses by name, functions of (output, feature, label, batch_label) that give (B,).
+    trainers : list of (gluon.Trainer, float, int)
+        Each with its learning rate and with what its gradients are divided by; the first is the
+        network's.
+    """
+
+    net: gluon.HybridBlock
+    center_loss: Optional[CenterLoss]
+    criteria: dict
+    trainers: list
+
+
+def new_learner(args, dataset, contexts, second):
+    """Make what `train` or, if `second`, second_train trains, initialized from the seed."""
+    net, center_loss = build(args, dataset, contexts, centered=second or args.center_loss)
+    sgd = {"learning_rate": args.lr, "wd": args.wd, "momentum": args.momentum}
+    criteria = {}
+    if second:
+        # The classifier has no part in this loss, and moving centers would all meet at one point.
+        trainers = [(new_trainer(net.features, **sgd), args.lr, args.batch_size)]
+        center_loss.collect_params().setattr("grad_req", "null")
+    else:
+        trainers = [(new_trainer(net, **sgd), args.lr, args.batch_size)]
+        cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
+        cross_entropy.hybridize(static_alloc=True)
+        criteria["softmax"] = lambda output, feature, label, batch_label: cross_entropy(
+            output, label
+        )
+        if center_loss is not None:
+            # The paper's update is a mean already, which Gluon's Trainer must not divide again.
+            divisor = 1 if args.formulation == "paper" else args.batch_size
+            trainer = new_trainer(center_loss, learning_rate=args.alpha)
+            trainers.append((trainer, args.alpha, divisor))
+    if center_loss is not None:
+        criteria["center"] = lambda output, *rest: center_loss(*rest)
+    return Learner(net, center_loss, criteria, trainers)
+
+
+def build(args, dataset, contexts, centered):
+    """Make network and, if `centered`, center loss, initialized from the seed."""
+    mx.random.seed(args.seed)
+    initializer = mx.init.Xavier(magnitude=2.24)
+    net = MODELS[args.model](args.num_classes, args.feature_size, use_bias=not args.no_bias)
+    net.initialize(initializer, ctx=contexts)
+    for ctx in contexts:  # now, so that shapes are known and the order of random numbers is fixed
+        net(mx.nd.zeros((1, *dataset.train.images.shape[1:]), ctx))
+    net.hybridize(static_alloc=True)
+    if not centered:
+        return net, None
+    center_loss = CenterLoss(args.num_classes, args.feature_size, args.lmbd, args.formulation)
+    center_loss.initialize(initializer, ctx=contexts)
+    center_loss.hybridize(static_alloc=True)
+    return net, center_loss
+
+
+def centers_of(learner):
+    """The centers, (num_classes, feature_size) float32, or None."""
+    return learner.center_loss and utils.get_params(learner.center_loss)["embedding.weight"]
+
+
+def new_trainer(block, **sgd):
+    # Updates stay with the Trainer, where `momentum_arrays` finds them, not with a kvstore.
+    return gluon.Trainer(block.collect_params(), "sgd", sgd, update_on_kvstore=False)
+
+
+def choose_contexts(use_gpu, gpus):
+    """The devices that the flags ask for."""
+    for i in gpus or ():
+        if not usable(mx.gpu(i)):
+            raise UserError(f"--gpus {i}: there is no GPU {i} that this MXNet can use")
+    if gpus:
+        return [mx.gpu(i) for i in gpus]
+    if use_gpu and usable(mx.gpu(0)):
+        return [mx.gpu(0)]
+    if use_gpu:
+        print("WARNING: there is no GPU that this MXNet can use: using the CPU", file=sys.stderr)
+    return [mx.cpu()]
+
+
+def usable(gpu):
+    try:
+        if gpu.device_id >= mx.context.num_gpus():
+            return False
+        mx.nd.ones(1, gpu).asnumpy()  # fails where this MXNet has no machine code for the GPU
+    except mx.MXNetError:
+        return False
+    return True
+
+
+def check_split(size, batch_size, devices):
+    smallest = min(size % batch_size or batch_size, batch_size, size)
+    if smallest < devices:
+        raise UserError(
+            f"{size} images in batches of {batch_size} leave one of {smallest}, too small for "
+            f"{devices} devices: choose another --batch_size"
+        )
+
+
+# --- records -----------------------------------------------------------------------------------
+
+
+def new_record(args, second, run, dataset, contexts):
+    flags = ("epochs", *TRAINING_FLAGS, *(() if second else ("center_loss",)))
+    return {
+        "prefix": run.prefix,
+        "action": "second_train" if second else "train",
+        "flags": {name: getattr(args, name) for name in flags},
+        "dataset": dataset.record(),
+        **surroundings(contexts),
+        "best": None,
+        "moving_loss": None,
+        "history": [],
+        "sha256": {},
+    }
+
+
+def surroundings(contexts):
+    """What the numbers of a run depend on beside its flags and data."""
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "mxnet": mx.__version__,
+            "numpy": np.__version__,
+        },
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "devices": [str(ctx) for ctx in contexts],
+    }
+
+
+def check_same_surroundings(record, dataset, contexts):
+    """Refuse to resume with other data; warn of what may change the last bits."""
+    if record["dataset"]["sha256"] != dataset.record()["sha256"]:
+        raise UserError(
+            f"--dataset or --data_dir contradicts the run {record['prefix']}: it was trained on "
+            f"{record['dataset']['name']}, and this is {dataset.name} with other images or labels"
+        )
+    for name, value in surroundings(contexts).items():
+        if record[name] != value:
+            print(
+                f"WARNING: {name} of {record['prefix']} were {record[name]}, now {value}: "
+                "it will not end with the bits it would have had",
+                file=sys.stderr,
+            )
+
+
+def save(record, run, learner, accuracy):
+    """Commit a finished epoch; a better network than all before becomes the best one."""
+    network = utils.get_params(learner.net)
+    centers = utils.get_params(learner.center_loss) if learner.center_loss else {}
+    state = {f"network.{name}": array for name, array in network.items()}
+    state.update((f"centers.{name}", array) for name, array in centers.items())
+    trainer = learner.trainers[0][0]
+    names = structural_names(learner.net)
+    for i, momentum in trainer._updaters[0].states.items():
+        if momentum is not None:
+            state[f"momentum.{names[trainer._params[i].name]}"] = momentum.asnumpy()
+    files = {run.resume: utils.pack_params(state)}
+    if record["best"] is None or accuracy > record["best"]["accuracy"]:
+        record["best"] = {"epoch": record["history"][-1]["epoch"], "accuracy": accuracy}
+        files[run.best] = utils.pack_params(network)
+        if centers:
+            files[run.feature_matrix] = utils.pack_params(centers)
+    run.commit(record, files)
+
+
+def load_state(arrays, learner, source):
+    """Put back what `save` kept for --resume."""
+    parts = {"network": {}, "centers": {}, "momentum": {}}
+    for key, array in arrays.items():
+        part, _, name = key.partition(".")
+        parts[part][name] = array
+    utils.set_params(learner.net, parts["network"], source)
+    if learner.center_loss:
+        utils.set_params(learner.center_loss, parts["centers"], source)
+    trainer = learner.trainers[0][0]
+    names = structural_names(learner.net)
+    for updater, ctx in zip(trainer._updaters, trainer._contexts):
+        for i, param in enumerate(trainer._params):
+            momentum = parts["momentum"].get(names[param.name])
+            if momentum is not None:
+                updater.states[i] = mx.nd.array(momentum, ctx)
+                updater.states_synced[i] = True
+
+
+def structural_names(net):
+    """A Trainer knows parameters by names that count the networks made before; files do not."""
+    return {param.name: name for name, param in net._collect_params_with_prefix().items()}
+
+
+def draw(args, run, record, dataset, maps, last):
+    """Write the table of the history and the pictures of an epoch; the last makes GIFs of them."""
+    utils.write_atomically(run.picture("history.csv"), utils.history_csv(record["history"]))
+    row = record["history"][-1]
+    for split in maps if args.plotting else ():
+        picture = plotting.feature_map(
+            maps[split], getattr(dataset, split).labels, args.num_classes,
+            f"{run.prefix}\n{dataset.name}, {SPLITS[split]} set, epoch {row['epoch']}: "
+            f"accuracy {row[f'{split}_{args.eval_method}']:.4f} ({args.eval_method})",
+        )  # fmt: skip
+        utils.write_atomically(run.picture(f"{split}-epoch-{row['epoch']}.png"), picture)
+    if last:
+        curves = plotting.curves(record["history"], f"{run.prefix}, {dataset.name}")
+        utils.write_atomically(run.picture("curves.png"), curves)
+        for split in maps if args.plotting else ():
+            frames = [run.picture(f"{split}-epoch-{i}.png") for i in range(args.epochs)]
+            utils.write_atomically(run.picture(f"{split}.gif"), plotting.gif(frames))
+
+
+# --- test --------------------------------------------------------------------------------------
+
+
+def test(args, given):
+    """Evaluate the best network of a run on the test set.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    given : set of str
+        As for `train`.
+
+    Raises
+    ------
+    UserError
+        Anything that the user can mend.
+    """
+    run, record, args = open_run(args, given)
+    knn = args.eval_method == "knn"
+    if knn and not has_centers(run, record):
+        raise UserError(
+            f"{run.prefix} was trained with softmax loss alone and has no feature matrix, so that "
+            "--eval_method knn has no centers to look for"
+        )
+    network = run.read_params(run.best, record)
+    centers = run.read_params(run.feature_matrix, record) if knn else None
+    contexts = choose_contexts(args.use_gpu, args.gpus)
+    dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
+    if record and record["dataset"]["sha256"] != dataset.record()["sha256"]:
+        print(
+            f"WARNING: {run.prefix} was trained on {record['dataset']['name']}, "
+            f"and is tested on other data: {dataset.name}",
+            file=sys.stderr,
+        )
+    net, center_loss = build(args, dataset, contexts[:1], centered=knn)
+    utils.set_params(net, network, run.best)
+    if knn:
+        utils.set_params(center_loss, centers, run.feature_matrix)
+        centers = centers["embedding.weight"]
+    began = time.time()
+    accuracy, _ = utils.evaluate(net, centers, dataset.test, contexts[0])
+    seconds = time.time() - began
+    print(f"{run.best} on {dataset.name}, by {args.eval_method}")
+    print(f"Test_acc: {accuracy[args.eval_method]:.4f}, Elapsed_time: {seconds:.6f} s")
