@@ -185,7 +185,6 @@ def finish_epoch(args, run, record, dataset, learner, contexts, epoch):
         accuracies, maps[name] = utils.evaluate(
             learner.net, centers_of(learner), split, contexts[0]
         )
-        check_finite(maps[name], f"Epoch {epoch}: features")
         accuracy.update((f"{name}_{method}", value) for method, value in accuracies.items())
     means = dict(zip(learner.criteria, losses.sum(axis=0) / sizes.sum()))
     row = {
@@ -243,7 +242,7 @@ def train_epoch(learner, split, batch_size, contexts, order, name):
     def read(count):
         for sums in pending[:count]:
             losses.append(sum(one.asnumpy().astype(np.float64) for one in sums))
-            check_finite(losses[-1], f"{name}, step {len(losses) - 1}: the loss")
+            utils.check_finite(losses[-1], f"{name}, step {len(losses) - 1}: the loss")
         del pending[:count]
 
     with tqdm(total=len(order), desc=name, unit=" images", leave=False, disable=None) as bar:
@@ -276,11 +275,6 @@ def train_step(learner, slices):
 def shuffled(size, seed, epoch):
     """The order of an epoch: it depends on nothing else, so a resumed run has the same."""
     return np.random.RandomState([seed, epoch]).permutation(size)
-
-
-def check_finite(values, what):
-    if not np.isfinite(values).all():
-        raise UserError(f"{what} became NaN or infinite: try a lower --lr, --lmbd or --alpha")
 
 
 # --- what is trained ---------------------------------------------------------------------------
@@ -499,6 +493,7 @@ def draw(args, run, record, dataset, maps, last):
         utils.write_atomically(run.picture("curves.png"), curves)
         for split in maps if args.plotting else ():
             frames = [run.picture(f"{split}-epoch-{i}.png") for i in range(args.epochs)]
+            frames = [frame for frame in frames if frame.is_file()]
             utils.write_atomically(run.picture(f"{split}.gif"), plotting.gif(frames))
 
 

@@ -37,13 +37,26 @@ def predict(net, split, ctx):
     predicted : (N,) int64
         The class of the largest logit.
     features : (N, feature_size) float32
+
+    Raises
+    ------
+    UserError
+        A feature is not finite.
     """
     predicted, features = [], []
     for ((image, _, _),) in batches(split, EVALUATION_BATCH, [ctx]):
         output, feature = net(image)
         predicted.append(output.argmax(axis=1).asnumpy())
         features.append(feature.asnumpy())
-    return np.concatenate(predicted).astype(np.int64), np.concatenate(features)
+    features = np.concatenate(features)
+    check_finite(features, "a feature")
+    return np.concatenate(predicted).astype(np.int64), features
+
+
+def check_finite(values, what):
+    """Raise UserError unless all values are finite."""
+    if not np.isfinite(values).all():
+        raise UserError(f"{what} became NaN or infinite: try a lower --lr, --lmbd or --alpha")
 
 
 def nearest_center(features, centers, rows=1000, columns=8192):
