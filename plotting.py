@@ -12,6 +12,7 @@ from matplotlib.patheffects import withStroke
 
 FRAME_INCHES, FRAME_DPI = 6.4, 100
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
+LOSSES = ("loss", "softmax_loss", "center_loss")
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
@@ -117,7 +118,7 @@ def curves(history, title):
     losses, accuracies = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for axes, keys in (
-        (losses, ("loss", "softmax_loss", "center_loss")),
+        (losses, LOSSES),
         (accuracies, ("train_softmax", "test_softmax", "train_knn", "test_knn")),
     ):
         for key in keys:
@@ -130,7 +131,9 @@ def curves(history, title):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="0.9", linewidth=0.5)
         axes.legend(fontsize=8)
-    losses.set(title="loss", yscale="log")
+    losses.set(title="loss")
+    if all(row[key] is None or row[key] > 0 for row in history for key in LOSSES):
+        losses.set_yscale("log")
     accuracies.set(title="accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
     return to_png(figure)
