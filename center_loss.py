@@ -38,6 +38,11 @@ class CenterLoss(gluon.HybridBlock):
         Weight of the loss, lambda in the paper's Equation 5.
     formulation : {'hist', 'paper'}
         Which of the two above.
+    sparse_grad : bool
+        Give the centers row-sparse gradients, so that a step costs what its batch needs and not
+        what all classes need. Under plain SGD both kinds give the same centers, bit for bit.
+        With weight decay or momentum row-sparse gradients leave absent classes alone, and MXNet's
+        distributed kvstores do not take them: there choose False.
 
     Inputs
     ------
@@ -66,7 +71,15 @@ class CenterLoss(gluon.HybridBlock):
     (4,)
     """
 
-    def __init__(self, num_classes, feature_size, lmbd=1.0, formulation="hist", **kwargs):
+    def __init__(
+        self,
+        num_classes,
+        feature_size,
+        lmbd=1.0,
+        formulation="hist",
+        sparse_grad=True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if formulation not in FORMULATIONS:
             raise ValueError(f"formulation is {formulation!r}, but must be one of {FORMULATIONS}")
@@ -74,7 +87,7 @@ class CenterLoss(gluon.HybridBlock):
         self._formulation = formulation
         self._dtype = "float32"
         with self.name_scope():
-            self.embedding = gluon.nn.Embedding(num_classes, feature_size)
+            self.embedding = gluon.nn.Embedding(num_classes, feature_size, sparse_grad=sparse_grad)
 
     def cast(self, dtype):
         super().cast(dtype)

@@ -19,6 +19,7 @@ import pooch
 from runtime import UserError, check_signals
 
 DATASETS = ("auto", "mnist", "mnist5k")
+SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
 
@@ -87,7 +88,8 @@ def load_dataset(dataset, data_dir, num_classes):
         The data cannot be had, is damaged, or does not fit.
     """
     if data_dir is not None:
-        loaded = read_folder(Path(data_dir), Path(data_dir).resolve().name)
+        name = os.fsencode(Path(data_dir).resolve().name).decode(errors="replace")
+        loaded = read_folder(Path(data_dir), name)
     elif dataset == "mnist5k":
         loaded = read_mnist5k()
     elif dataset == "mnist":

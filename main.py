@@ -14,16 +14,21 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     args, given = parse(argv)
     note_signals()
+    sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any character
     try:
         prepare_mxnet()
-        import train  # not before the flags are known to be right: MXNet takes seconds to import
+        # Not before the flags are known to be right: MXNet takes seconds to import.
+        from evaluation import compare, test
+        from train import train
 
         if args.train:
-            train.train(args, given)
+            train(args, given)
         if args.second_train:
-            train.train(args, given, second=True)
+            train(args, given, second=True)
         if args.test:
-            train.test(args, given)
+            test(args, given)
+        if args.compare:
+            compare(args, given)
         sys.stdout.flush()
     except UserError as error:
         print(f"main.py: error: {error}", file=sys.stderr)
@@ -63,8 +68,8 @@ def parse(argv):
     """
     parser = new_parser()
     args = parser.parse_args(argv)
-    if not (args.train or args.second_train or args.test):
-        parser.error("nothing to do: give --train, --second_train or --test")
+    if not (args.train or args.second_train or args.test or args.compare):
+        parser.error("nothing to do: give --train, --second_train, --test or --compare")
     if args.num_classes * args.feature_size >= 2**31 - 1:
         parser.error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
     softmax_only = args.train and not args.center_loss and not args.resume
@@ -94,7 +99,7 @@ def new_parser():
     parser = Parser(
         prog="main.py",
         description="Train and test networks with softmax loss and center loss on MNIST.",
-        epilog="Actions given together run in the order train, second_train, test.",
+        epilog="Actions given together run in the order train, second_train, test, compare.",
         allow_abbrev=False,
     )
 
@@ -108,6 +113,8 @@ def new_parser():
     add(group, "--second_train", "go on from the best network of a run with center loss alone; "
         "the centers stay fixed, and the new run is called <prefix>-second", action="store_true")
     add(group, "--test", "evaluate the best network of a run on the test set", action="store_true")
+    add(group, "--compare", "evaluate runs on both sets by both methods, print tables, and draw "
+        "their feature maps one under the other", type=prefix, nargs="+", metavar="PREFIX")
 
     group = parser.add_argument_group("loss and network")
     add(group, "--center_loss", "train with softmax loss + center loss", action="store_true")

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-FRAME_INCHES, FRAME_DPI = 6.4, 100
+FRAME_INCHES = 6.4
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
 LOSSES = ("loss", "softmax_loss", "center_loss")
 FRAME_MS, LAST_FRAME_MS = 300, 2000
@@ -33,7 +33,27 @@ def feature_map(features, labels, num_classes, title):
     """
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
     draw_features(figure.add_subplot(), features, labels, num_classes, title)
-    return to_png(figure)
+    return to_bytes(figure)
+
+
+def stacked_feature_maps(panels):
+    """Draw several feature maps, one under the other.
+
+    Parameters
+    ----------
+    panels : list of (features, labels, num_classes, title)
+        As for `feature_map`.
+
+    Returns
+    -------
+    bytes
+        A JPEG, 1600 pixels wide.
+    """
+    figure = new_figure(8, 6 * len(panels), dpi=200)
+    axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for one, panel in zip(axes, panels):
+        draw_features(one, *panel)
+    return to_bytes(figure, "jpg")
 
 
 def draw_features(axes, features, labels, num_classes, title):
@@ -136,7 +156,7 @@ def curves(history, title):
         losses.set_yscale("log")
     accuracies.set(title="accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    return to_png(figure)
+    return to_bytes(figure)
 
 
 def gif(frames):
@@ -160,16 +180,16 @@ def gif(frames):
     )
 
 
-def new_figure(width, height):
-    """A figure that needs no display and leaves no global state behind."""
-    figure = Figure(figsize=(width, height), dpi=FRAME_DPI, layout="constrained")
+def new_figure(width, height, dpi=100):
+    """A figure of so many inches that needs no display and leaves no global state behind."""
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def to_png(figure):
+def to_bytes(figure, form="png"):
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
-        figure.savefig(file, format="png", metadata={"Software": None})
+        figure.savefig(file, format=form, metadata={"Software": None} if form == "png" else None)
     return file.getvalue()

@@ -1,6 +1,5 @@
-"""What the program does: train, train a second time with center loss alone, test."""
+"""The actions that train: a network from scratch, or a second time with center loss alone."""
 
-import argparse
 import contextlib
 import os
 import platform
@@ -14,18 +13,28 @@ from mxnet import autograd, gluon
 from tqdm import tqdm
 
 import plotting
-import utils
+import runs
 from center_loss import CenterLoss
-from data import batches, load_dataset
-from models import MODELS
+from data import SPLITS, batches, load_dataset
 from runtime import Interrupted, UserError
+from utils import (
+    MODEL_FLAGS,
+    adopt_flags,
+    build,
+    centers_of,
+    check_finite,
+    choose_contexts,
+    evaluate,
+    get_params,
+    load_params,
+    open_run,
+    set_params,
+)
 
-MODEL_FLAGS = ("model", "no_bias", "num_classes", "feature_size")
 TRAINING_FLAGS = MODEL_FLAGS + (
     "formulation", "lmbd", "alpha", "lr", "lr_step", "lr_factor", "batch_size", "wd", "momentum",
     "seed", "eval_method", "plotting",
 )  # fmt: skip
-SPLITS = {"train": "training", "test": "test"}
 READ_EVERY = 16  # steps between two looks at the losses
 
 
@@ -48,7 +57,7 @@ def train(args, given, second=False):
     Interrupted
         A signal came.
     """
-    run = utils.Run(f"{args.prefix}-second" if second else args.prefix, args.ckpt_dir, args.out_dir)
+    run = runs.Run(f"{args.prefix}-second" if second else args.prefix, args.ckpt_dir, args.out_dir)
     with run.locked():
         record = run.read_record() if args.resume else None
         if record:
@@ -62,16 +71,14 @@ def train(args, given, second=False):
             run.settle(record)
         elif run.record.exists():
             print(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
-        start = None
+        start = {}
         if second and not record:
-            args, start = load_start(args, given)
+            args, _, start = open_run(args, given, needs_centers_for="--second_train")
         contexts = choose_contexts(args.use_gpu, args.gpus)
         dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
         check_split(len(dataset.train.labels), args.batch_size, len(contexts))
         learner = new_learner(args, dataset, contexts, second)
-        if start:
-            utils.set_params(learner.net, start["network"], f"{args.prefix}-best.params")
-            utils.set_params(learner.center_loss, start["centers"], "its feature matrix")
+        load_params(start, learner.net, learner.center_loss)
         if record:
             check_same_surroundings(record, dataset, contexts)
             load_state(run.read_params(run.resume, record), learner, run.resume)
@@ -95,7 +102,8 @@ def train(args, given, second=False):
         best = record["best"]
         print(
             f"Best test accuracy by {args.eval_method}: {best['accuracy']:.6f} "
-            f"in epoch {best['epoch']}, kept in {run.best}\n"
+            f"in epoch {best['epoch']}, kept in {run.best}; "
+            f"last: {record['history'][-1][f'test_{args.eval_method}']:.6f}\n"
             f"History{' and pictures' * args.plotting}: {run.picture('*')}"
         )
 
@@ -111,50 +119,6 @@ def telling_what_is_kept(run, epoch):
         raise Interrupted(interrupted.signum, kept, resume) from interrupted
     except UserError as error:
         raise UserError(f"{error}; {kept}") from error
-
-
-def adopt_flags(args, given, record, names):
-    """Take flags from a run's record; refuse those that the user gave otherwise."""
-    recorded = {name: record["flags"][name] for name in names}
-    for name in names:
-        if name in given and getattr(args, name) != recorded[name]:
-            raise UserError(
-                f"--{name} {getattr(args, name)} contradicts the run {record['prefix']}, "
-                f"which has {recorded[name]}: leave the flag away, or choose another --prefix"
-            )
-    return argparse.Namespace(**{**vars(args), **recorded})
-
-
-def load_start(args, given):
-    """Read what second_train starts from: flags, and arrays of network and centers."""
-    run, record, args = open_run(args, given)
-    if not has_centers(run, record):
-        raise UserError(
-            f"{run.prefix} was trained with softmax loss alone and has no centers for "
-            "--second_train: train with --center_loss first"
-        )
-    return args, {
-        "network": run.read_params(run.best, record),
-        "centers": run.read_params(run.feature_matrix, record),
-    }
-
-
-def open_run(args, given):
-    """Find a trained run and the flags of its network."""
-    run = utils.Run(args.prefix, args.ckpt_dir, args.out_dir)
-    record = run.read_record()
-    if record:
-        args = adopt_flags(args, given, record, MODEL_FLAGS)
-    elif not run.best.exists():
-        raise UserError(f"{run.best} is missing: train the run {run.prefix} first")
-    return run, record, args
-
-
-def has_centers(run, record):
-    """Whether a run has a feature matrix: by its record, or for one of 2019 by its files."""
-    if record:
-        return run.feature_matrix.name in record["sha256"]
-    return run.feature_matrix.exists()
 
 
 # --- the epoch loop ----------------------------------------------------------------------------
@@ -180,11 +144,9 @@ def finish_epoch(args, run, record, dataset, learner, contexts, epoch):
     for value in losses.sum(axis=1) / sizes:
         moving = record["moving_loss"]
         record["moving_loss"] = value if moving is None else 0.99 * moving + 0.01 * value
-    accuracy, maps = {}, {}
+    accuracy, maps, centers = {}, {}, centers_of(learner.center_loss)
     for name, split in (("train", dataset.train), ("test", dataset.test)):
-        accuracies, maps[name] = utils.evaluate(
-            learner.net, centers_of(learner), split, contexts[0]
-        )
+        accuracies, maps[name] = evaluate(learner.net, centers, split, contexts[0])
         accuracy.update((f"{name}_{method}", value) for method, value in accuracies.items())
     means = dict(zip(learner.criteria, losses.sum(axis=0) / sizes.sum()))
     row = {
@@ -242,7 +204,7 @@ def train_epoch(learner, split, batch_size, contexts, order, name):
     def read(count):
         for sums in pending[:count]:
             losses.append(sum(one.asnumpy().astype(np.float64) for one in sums))
-            utils.check_finite(losses[-1], f"{name}, step {len(losses) - 1}: the loss")
+            check_finite(losses[-1], f"{name}, step {len(losses) - 1}: the loss")
         del pending[:count]
 
     with tqdm(total=len(order), desc=name, unit=" images", leave=False, disable=None) as bar:
@@ -326,55 +288,9 @@ def new_learner(args, dataset, contexts, second):
     return Learner(net, center_loss, criteria, trainers)
 
 
-def build(args, dataset, contexts, centered):
-    """Make network and, if `centered`, center loss, initialized from the seed."""
-    mx.random.seed(args.seed)
-    initializer = mx.init.Xavier(magnitude=2.24)
-    net = MODELS[args.model](args.num_classes, args.feature_size, use_bias=not args.no_bias)
-    net.initialize(initializer, ctx=contexts)
-    for ctx in contexts:  # now, so that shapes are known and the order of random numbers is fixed
-        net(mx.nd.zeros((1, *dataset.train.images.shape[1:]), ctx))
-    net.hybridize(static_alloc=True)
-    if not centered:
-        return net, None
-    center_loss = CenterLoss(args.num_classes, args.feature_size, args.lmbd, args.formulation)
-    center_loss.initialize(initializer, ctx=contexts)
-    center_loss.hybridize(static_alloc=True)
-    return net, center_loss
-
-
-def centers_of(learner):
-    """The centers, (num_classes, feature_size) float32, or None."""
-    return learner.center_loss and utils.get_params(learner.center_loss)["embedding.weight"]
-
-
 def new_trainer(block, **sgd):
     # Updates stay with the Trainer, where `momentum_arrays` finds them, not with a kvstore.
     return gluon.Trainer(block.collect_params(), "sgd", sgd, update_on_kvstore=False)
-
-
-def choose_contexts(use_gpu, gpus):
-    """The devices that the flags ask for."""
-    for i in gpus or ():
-        if not usable(mx.gpu(i)):
-            raise UserError(f"--gpus {i}: there is no GPU {i} that this MXNet can use")
-    if gpus:
-        return [mx.gpu(i) for i in gpus]
-    if use_gpu and usable(mx.gpu(0)):
-        return [mx.gpu(0)]
-    if use_gpu:
-        print("WARNING: there is no GPU that this MXNet can use: using the CPU", file=sys.stderr)
-    return [mx.cpu()]
-
-
-def usable(gpu):
-    try:
-        if gpu.device_id >= mx.context.num_gpus():
-            return False
-        mx.nd.ones(1, gpu).asnumpy()  # fails where this MXNet has no machine code for the GPU
-    except mx.MXNetError:
-        return False
-    return True
 
 
 def check_split(size, batch_size, devices):
@@ -435,8 +351,8 @@ def check_same_surroundings(record, dataset, contexts):
 
 def save(record, run, learner, accuracy):
     """Commit a finished epoch; a better network than all before becomes the best one."""
-    network = utils.get_params(learner.net)
-    centers = utils.get_params(learner.center_loss) if learner.center_loss else {}
+    network = get_params(learner.net)
+    centers = {} if learner.center_loss is None else get_params(learner.center_loss)
     state = {f"network.{name}": array for name, array in network.items()}
     state.update((f"centers.{name}", array) for name, array in centers.items())
     trainer = learner.trainers[0][0]
@@ -444,12 +360,12 @@ def save(record, run, learner, accuracy):
     for i, momentum in trainer._updaters[0].states.items():
         if momentum is not None:
             state[f"momentum.{names[trainer._params[i].name]}"] = momentum.asnumpy()
-    files = {run.resume: utils.pack_params(state)}
+    files = {run.resume: runs.pack_params(state)}
     if record["best"] is None or accuracy > record["best"]["accuracy"]:
         record["best"] = {"epoch": record["history"][-1]["epoch"], "accuracy": accuracy}
-        files[run.best] = utils.pack_params(network)
+        files[run.best] = runs.pack_params(network)
         if centers:
-            files[run.feature_matrix] = utils.pack_params(centers)
+            files[run.feature_matrix] = runs.pack_params(centers)
     run.commit(record, files)
 
 
@@ -459,9 +375,9 @@ def load_state(arrays, learner, source):
     for key, array in arrays.items():
         part, _, name = key.partition(".")
         parts[part][name] = array
-    utils.set_params(learner.net, parts["network"], source)
-    if learner.center_loss:
-        utils.set_params(learner.center_loss, parts["centers"], source)
+    set_params(learner.net, parts["network"], source)
+    if learner.center_loss is not None:
+        set_params(learner.center_loss, parts["centers"], source)
     trainer = learner.trainers[0][0]
     names = structural_names(learner.net)
     for updater, ctx in zip(trainer._updaters, trainer._contexts):
@@ -479,7 +395,7 @@ def structural_names(net):
 
 def draw(args, run, record, dataset, maps, last):
     """Write the table of the history and the pictures of an epoch; the last makes GIFs of them."""
-    utils.write_atomically(run.picture("history.csv"), utils.history_csv(record["history"]))
+    runs.write_atomically(run.picture("history.csv"), runs.history_csv(record["history"]))
     row = record["history"][-1]
     for split in maps if args.plotting else ():
         picture = plotting.feature_map(
@@ -487,57 +403,11 @@ def draw(args, run, record, dataset, maps, last):
             f"{run.prefix}\n{dataset.name}, {SPLITS[split]} set, epoch {row['epoch']}: "
             f"accuracy {row[f'{split}_{args.eval_method}']:.4f} ({args.eval_method})",
         )  # fmt: skip
-        utils.write_atomically(run.picture(f"{split}-epoch-{row['epoch']}.png"), picture)
+        runs.write_atomically(run.picture(f"{split}-epoch-{row['epoch']}.png"), picture)
     if last:
         curves = plotting.curves(record["history"], f"{run.prefix}, {dataset.name}")
-        utils.write_atomically(run.picture("curves.png"), curves)
+        runs.write_atomically(run.picture("curves.png"), curves)
         for split in maps if args.plotting else ():
             frames = [run.picture(f"{split}-epoch-{i}.png") for i in range(args.epochs)]
             frames = [frame for frame in frames if frame.is_file()]
-            utils.write_atomically(run.picture(f"{split}.gif"), plotting.gif(frames))
-
-
-# --- test --------------------------------------------------------------------------------------
-
-
-def test(args, given):
-    """Evaluate the best network of a run on the test set.
-
-    Parameters
-    ----------
-    args : argparse.Namespace
-    given : set of str
-        As for `train`.
-
-    Raises
-    ------
-    UserError
-        Anything that the user can mend.
-    """
-    run, record, args = open_run(args, given)
-    knn = args.eval_method == "knn"
-    if knn and not has_centers(run, record):
-        raise UserError(
-            f"{run.prefix} was trained with softmax loss alone and has no feature matrix, so that "
-            "--eval_method knn has no centers to look for"
-        )
-    network = run.read_params(run.best, record)
-    centers = run.read_params(run.feature_matrix, record) if knn else None
-    contexts = choose_contexts(args.use_gpu, args.gpus)
-    dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
-    if record and record["dataset"]["sha256"] != dataset.record()["sha256"]:
-        print(
-            f"WARNING: {run.prefix} was trained on {record['dataset']['name']}, "
-            f"and is tested on other data: {dataset.name}",
-            file=sys.stderr,
-        )
-    net, center_loss = build(args, dataset, contexts[:1], centered=knn)
-    utils.set_params(net, network, run.best)
-    if knn:
-        utils.set_params(center_loss, centers, run.feature_matrix)
-        centers = centers["embedding.weight"]
-    began = time.time()
-    accuracy, _ = utils.evaluate(net, centers, dataset.test, contexts[0])
-    seconds = time.time() - began
-    print(f"{run.best} on {dataset.name}, by {args.eval_method}")
-    print(f"Test_acc: {accuracy[args.eval_method]:.4f}, Elapsed_time: {seconds:.6f} s")
+            runs.write_atomically(run.picture(f"{split}.gif"), plotting.gif(frames))

@@ -1,23 +1,172 @@
-"""Evaluation, and the files of a run."""
+"""What training and evaluation share: devices, networks, trained runs, and accuracies."""
 
-import contextlib
-import csv
-import fcntl
-import hashlib
-import io
-import json
-import os
-import struct
-import tempfile
-from pathlib import Path
+import argparse
+import sys
 
 import mxnet as mx
 import numpy as np
 
+from center_loss import CenterLoss
 from data import batches
+from models import MODELS
+from runs import Run
 from runtime import UserError
 
+MODEL_FLAGS = ("model", "no_bias", "num_classes", "feature_size")
 EVALUATION_BATCH = 500
+
+# --- devices and networks ----------------------------------------------------------------------
+
+
+def choose_contexts(use_gpu, gpus):
+    """The devices that the flags ask for."""
+    for i in gpus or ():
+        if not usable(mx.gpu(i)):
+            raise UserError(f"--gpus {i}: there is no GPU {i} that this MXNet can use")
+    if gpus:
+        return [mx.gpu(i) for i in gpus]
+    if use_gpu and usable(mx.gpu(0)):
+        return [mx.gpu(0)]
+    if use_gpu:
+        print("WARNING: there is no GPU that this MXNet can use: using the CPU", file=sys.stderr)
+    return [mx.cpu()]
+
+
+def usable(gpu):
+    try:
+        if gpu.device_id >= mx.context.num_gpus():
+            return False
+        mx.nd.ones(1, gpu).asnumpy()  # fails where this MXNet has no machine code for the GPU
+    except mx.MXNetError:
+        return False
+    return True
+
+
+def build(args, dataset, contexts, centered):
+    """Make network and, if `centered`, center loss, initialized from the seed."""
+    mx.random.seed(args.seed)
+    initializer = mx.init.Xavier(magnitude=2.24)
+    net = MODELS[args.model](args.num_classes, args.feature_size, use_bias=not args.no_bias)
+    net.initialize(initializer, ctx=contexts)
+    for ctx in contexts:  # now, so that shapes are known and the order of random numbers is fixed
+        net(mx.nd.zeros((1, *dataset.train.images.shape[1:]), ctx))
+    net.hybridize(static_alloc=True)
+    if not centered:
+        return net, None
+    center_loss = CenterLoss(args.num_classes, args.feature_size, args.lmbd, args.formulation)
+    center_loss.initialize(initializer, ctx=contexts)
+    center_loss.hybridize(static_alloc=True)
+    return net, center_loss
+
+
+def centers_of(center_loss):
+    """The centers, (num_classes, feature_size) float32; None of no center loss."""
+    return None if center_loss is None else get_params(center_loss)["embedding.weight"]
+
+
+def get_params(block):
+    """Copy a block's parameters, by structural name, to float32 arrays."""
+    params = block._collect_params_with_prefix()
+    return {name: param.data(param.list_ctx()[0]).asnumpy() for name, param in params.items()}
+
+
+def set_params(block, arrays, source):
+    """Set all of a block's parameters.
+
+    Parameters
+    ----------
+    block : gluon.Block
+        Initialized, with known shapes.
+    arrays : dict of str to float32 array
+        By structural name.
+    source : str
+        Where they come from, for the message.
+
+    Raises
+    ------
+    UserError
+        Names or shapes differ from the block's, or a value is not finite.
+    """
+    params = block._collect_params_with_prefix()
+    different = sorted(set(params) ^ set(arrays))
+    if different:
+        where = "has no" if different[0] in params else "has"
+        raise UserError(
+            f"{source} {where} {different[0]}: it was trained with another --model or --no_bias"
+        )
+    for name, param in params.items():
+        if param.shape != arrays[name].shape:
+            raise UserError(
+                f"{source}: {name} is {arrays[name].shape}, but {param.shape} is wanted: it was "
+                "trained with another --num_classes, --feature_size or size of images"
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{source}: {name} holds values that are not finite")
+    for name, param in params.items():
+        param.set_data(mx.nd.array(arrays[name]))
+
+
+# --- trained runs ------------------------------------------------------------------------------
+
+
+def adopt_flags(args, given, record, names):
+    """Take flags from a run's record; refuse those that the user gave otherwise."""
+    recorded = {name: record["flags"][name] for name in names}
+    for name in names:
+        if name in given and getattr(args, name) != recorded[name]:
+            raise UserError(
+                f"--{name} {getattr(args, name)} contradicts the run {record['prefix']}, "
+                f"which has {recorded[name]}: leave the flag away, or choose another --prefix"
+            )
+    return argparse.Namespace(**{**vars(args), **recorded})
+
+
+def open_run(args, given, needs_centers_for=None):
+    """Read the best network of a run.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    given : set of str
+        As for `train`.
+    needs_centers_for : str, optional
+        A flag that a run without centers is refused for.
+
+    Returns
+    -------
+    args : argparse.Namespace
+        With the network's flags as the run has them.
+    record : dict or None
+    params : dict of Path to dict
+        What stands in the files of the network and, if there are any, of the centers.
+    """
+    run = Run(args.prefix, args.ckpt_dir, args.out_dir)
+    while True:
+        record = run.read_record()
+        if record:
+            args = adopt_flags(args, given, record, MODEL_FLAGS)
+            centered = run.feature_matrix.name in record["sha256"]
+        else:  # perhaps a run of the program of 2019
+            centered = run.feature_matrix.exists()
+        if needs_centers_for and not centered and (record or run.best.exists()):
+            raise UserError(
+                f"{run.prefix} was trained with softmax loss alone and has no feature matrix, "
+                f"whose centers {needs_centers_for} needs: train with --center_loss"
+            )
+        paths = [run.best, run.feature_matrix] if centered else [run.best]
+        try:
+            return args, record, {path: run.read_params(path, record) for path in paths}
+        except UserError:
+            if record == run.read_record():
+                raise
+        # Otherwise the run is being trained, and has just finished an epoch: read it again.
+
+
+def load_params(params, *blocks):
+    """Put what `open_run` read into network and center loss."""
+    for (path, arrays), block in zip(params.items(), blocks):
+        set_params(block, arrays, path)
+
 
 # --- evaluate ----------------------------------------------------------------------------------
 
@@ -115,321 +264,3 @@ def evaluate(net, centers, split, ctx):
     if centers is not None:
         accuracy["knn"] = float(np.mean(nearest_center(features, centers) == split.labels))
     return accuracy, features
-
-
-# --- parameter files ---------------------------------------------------------------------------
-#
-# MXNet's own format, read and written here: its loader crashes on some damaged files and takes
-# gigabytes for others, and its writer does not notice a full disk.
-
-LIST_MAGIC, ARRAY_MAGIC, DENSE, FLOAT32 = 0x112, 0xF993FAC9, 0, 0
-
-
-def pack_params(arrays):
-    """Write float32 arrays in the format of ``mxnet.nd.save``.
-
-    Parameters
-    ----------
-    arrays : dict of str to float32 array
-
-    Returns
-    -------
-    bytes
-    """
-    parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays))]
-    for array in arrays.values():
-        parts.append(struct.pack("<Iii", ARRAY_MAGIC, DENSE, array.ndim))
-        parts.append(struct.pack(f"<{array.ndim}q", *array.shape))
-        parts.append(struct.pack("<iii", mx.cpu().device_typeid, 0, FLOAT32))
-        parts.append(np.ascontiguousarray(array, "<f4").tobytes())
-    parts.append(struct.pack("<Q", len(arrays)))
-    for name in map(str.encode, arrays):
-        parts.append(struct.pack("<Q", len(name)) + name)
-    return b"".join(parts)
-
-
-def unpack_params(content):
-    """Read what `pack_params`, or ``mxnet.nd.save`` since MXNet 1.0, wrote of float32 arrays.
-
-    Parameters
-    ----------
-    content : bytes
-
-    Returns
-    -------
-    dict of str to float32 array
-
-    Raises
-    ------
-    ValueError
-        Anything else.
-    """
-    file = io.BytesIO(content)
-
-    def read(form):
-        values = struct.unpack(form, file.read(struct.calcsize(form)))
-        return values if len(values) > 1 else values[0]
-
-    try:
-        magic, _, count = read("<QQQ")
-        arrays = []
-        for _ in range(count if magic == LIST_MAGIC else 0):
-            magic, storage, ndim = read("<Iii")
-            if magic != ARRAY_MAGIC or storage != DENSE or not 0 < ndim <= 4:
-                raise ValueError("an array of an unknown kind")
-            shape = tuple(read("<q") for _ in range(ndim))
-            if read("<iii")[2] != FLOAT32 or min(shape) <= 0:
-                raise ValueError("an array of an unknown type")
-            size = 4 * np.prod(shape, dtype=object)
-            data = file.read(min(size, len(content)))
-            if len(data) < size:
-                raise ValueError("it is truncated")
-            arrays.append(np.frombuffer(data, "<f4").reshape(shape))
-        if magic not in (LIST_MAGIC, ARRAY_MAGIC) or read("<Q") != len(arrays):
-            raise ValueError("it is not a parameter file")
-        names = [file.read(min(read("<Q"), len(content))).decode() for _ in arrays]
-        if file.read(1) or len(set(names)) < len(names):
-            raise ValueError("it holds more than its arrays")
-    except struct.error as error:
-        raise ValueError("it is truncated") from error
-    return dict(zip(names, arrays))
-
-
-def get_params(block):
-    """Copy a block's parameters, by structural name, to float32 arrays."""
-    params = block._collect_params_with_prefix()
-    return {name: param.data(param.list_ctx()[0]).asnumpy() for name, param in params.items()}
-
-
-def set_params(block, arrays, source):
-    """Set all of a block's parameters.
-
-    Parameters
-    ----------
-    block : gluon.Block
-        Initialized, with known shapes.
-    arrays : dict of str to float32 array
-        By structural name.
-    source : str
-        Where they come from, for the message.
-
-    Raises
-    ------
-    UserError
-        Names or shapes differ from the block's, or a value is not finite.
-    """
-    params = block._collect_params_with_prefix()
-    different = sorted(set(params) ^ set(arrays))
-    if different:
-        where = "has no" if different[0] in params else "has"
-        raise UserError(
-            f"{source} {where} {different[0]}: it was trained with another --model or --no_bias"
-        )
-    for name, param in params.items():
-        if param.shape != arrays[name].shape:
-            raise UserError(
-                f"{source}: {name} is {arrays[name].shape}, but {param.shape} is wanted: it was "
-                "trained with another --num_classes, --feature_size or size of images"
-            )
-        if not np.isfinite(arrays[name]).all():
-            raise UserError(f"{source}: {name} holds values that are not finite")
-    for name, param in params.items():
-        param.set_data(mx.nd.array(arrays[name]))
-
-
-# --- files of a run ----------------------------------------------------------------------------
-
-
-def write_atomically(path, content):
-    """Write bytes beside `path`, then rename: whatever happens, `path` is whole, old or new."""
-    write_new(path, content)
-    rename_new(path)
-
-
-def write_new(path, content):
-    """Write bytes beside `path`, where `rename_new` finds them."""
-    try:
-        with open(new_name(path), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(new_name(path))
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def rename_new(path):
-    try:
-        os.replace(new_name(path), path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def new_name(path):
-    return path.with_name(f"{path.name}.new")
-
-
-def sha256(content):
-    return hashlib.sha256(content).hexdigest()
-
-
-class Run:
-    """The files of one run, all named after its prefix.
-
-    In `ckpt_dir` stand the best network ``<prefix>-best.params`` and, if there are centers,
-    ``<prefix>-feature_matrix.params``; ``<prefix>-resume.params``, what goes on from the last
-    finished epoch; and ``<prefix>.json``, the record: what the run is, its history, and the
-    SHA-256 of the three. In `out_dir` stand the pictures and the table of the history.
-
-    An epoch's files belong together, so `commit` writes them as ``.new`` ones first, then replaces
-    the record, and only then renames. A ``.new`` file that the record speaks of is as good as
-    renamed; any other is a leftover.
-    """
-
-    def __init__(self, prefix, ckpt_dir, out_dir):
-        self.prefix = prefix
-        self.ckpt_dir = Path(ckpt_dir)
-        self.out_dir = Path(out_dir)
-        self.record = self.ckpt_dir / f"{prefix}.json"
-        self.best = self.ckpt_dir / f"{prefix}-best.params"
-        self.feature_matrix = self.ckpt_dir / f"{prefix}-feature_matrix.params"
-        self.resume = self.ckpt_dir / f"{prefix}-resume.params"
-
-    def picture(self, name):
-        return self.out_dir / f"{self.prefix}-{name}"
-
-    @contextlib.contextmanager
-    def locked(self):
-        """Make the folders and keep every other process from training this run meanwhile.
-
-        Raises
-        ------
-        UserError
-            Another process does, or a folder cannot be written.
-        """
-        for folder in (self.ckpt_dir, self.out_dir):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                raise UserError(f"{folder} cannot be written ({error.strerror})") from error
-        with open(self.ckpt_dir / f"{self.prefix}.lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"another process is training {self.prefix} in {self.ckpt_dir}: "
-                    "wait for it, or choose another --prefix"
-                ) from error
-            yield
-
-    def read_record(self):
-        """Read the record.
-
-        Returns
-        -------
-        dict or None
-            None: there is no such run, or only the parameter files of the program of 2019.
-
-        Raises
-        ------
-        UserError
-            It is damaged.
-        """
-        try:
-            content = self.record.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UserError(f"{self.record} cannot be read ({error.strerror})") from error
-        try:
-            record = json.loads(content)
-            checksum = record.pop("checksum")
-        except (ValueError, RecursionError, KeyError, AttributeError, TypeError):
-            checksum = record = None
-        if record is None or checksum != sha256(dump(record)):
-            raise UserError(
-                f"{self.record} is damaged: restore it, or delete it and train without --resume"
-            )
-        return record
-
-    def commit(self, record, files):
-        """Make a finished epoch the run's state, all of it or nothing.
-
-        Parameters
-        ----------
-        record : dict
-            ``sha256`` is brought up to date here.
-        files : dict of Path to bytes
-            What changed among the run's parameter files.
-        """
-        for path, content in files.items():
-            write_new(path, content)
-            record["sha256"][path.name] = sha256(content)
-        write_atomically(self.record, dump({**record, "checksum": sha256(dump(record))}))
-        self.settle(record)
-
-    def settle(self, record):
-        """Finish what a `commit` began before it was killed, and remove what it left."""
-        for path in (self.best, self.feature_matrix, self.resume):
-            new = new_name(path)
-            if new.exists():
-                if sha256(new.read_bytes()) == record["sha256"].get(path.name):
-                    rename_new(path)
-                else:
-                    new.unlink()
-            if path.name not in record["sha256"] and path.exists():
-                path.unlink()  # of an earlier run of this name, as its centers here are
-
-    def read_params(self, path, record):
-        """Read a parameter file of this run.
-
-        Parameters
-        ----------
-        path : Path
-        record : dict or None
-            The record, whose SHA-256 the file must have; None for the program of 2019's.
-
-        Returns
-        -------
-        dict of str to float32 array
-
-        Raises
-        ------
-        UserError
-            The file is missing or damaged.
-        """
-        wanted = record["sha256"].get(path.name) if record else None
-        for candidate in (path, new_name(path)):
-            try:
-                content = candidate.read_bytes()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise UserError(f"{candidate} cannot be read ({error.strerror})") from error
-            if record and sha256(content) != wanted:
-                continue
-            try:
-                return unpack_params(content)
-            except ValueError as error:
-                raise UserError(f"{candidate} is damaged: {error}") from error
-        if path.exists():
-            raise UserError(
-                f"{path} is damaged: its SHA-256 is not the one that {self.record.name} keeps"
-            )
-        raise UserError(f"{path} is missing: train the run {self.prefix} first")
-
-
-def dump(record):
-    """The bytes of a record; floats come back from them bit for bit."""
-    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def history_csv(history):
-    """The history, a dict an epoch, as the bytes of a table."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, fieldnames=list(history[0]))
-    writer.writeheader()
-    writer.writerows(history)
-    return file.getvalue().encode()

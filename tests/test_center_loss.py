@@ -104,6 +104,39 @@ def test_embedding_and_parameter_give_the_same(case):
     )
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_sparse_gradients_give_the_centers_of_dense_ones(formulation, devices):
+    contexts = [mx.cpu(i) for i in range(devices)]
+    random = np.random.RandomState(0)
+    batches = [(random.normal(size=(32, 4)), random.randint(0, 90, 32)) for _ in range(10)]
+    ends = []
+    for sparse_grad in (True, False):
+        mx.random.seed(0)
+        block = CenterLoss(100, 4, 0.7, formulation, sparse_grad)
+        block.initialize(ctx=contexts)
+        block.hybridize(static_alloc=True)
+        sgd = {"learning_rate": 0.5}
+        trainer = gluon.Trainer(block.collect_params(), "sgd", sgd, update_on_kvstore=False)
+        for feature, label in batches:
+            with autograd.record():
+                losses = [
+                    block(
+                        mx.nd.array(feature[i::devices], ctx),
+                        mx.nd.array(label[i::devices], ctx),
+                        mx.nd.array(label, ctx),
+                    )
+                    for i, ctx in enumerate(contexts)
+                ]
+            autograd.backward(losses)
+            trainer.step(32)
+        assert block.embedding.weight.grad(contexts[0]).stype != "default" or not sparse_grad
+        ends.append([block.embedding.weight.data(ctx).asnumpy() for ctx in contexts])
+    for sparse, dense in zip(*ends):
+        np.testing.assert_array_equal(sparse, dense)
+        np.testing.assert_array_equal(sparse, ends[0][0])
+
+
 @pytest.mark.parametrize("formulation", FORMULATIONS)
 @settings(max_examples=20, deadline=None)
 @given(case=cases(), cut=st.integers(0, 30))

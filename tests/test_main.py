@@ -89,7 +89,7 @@ def read_history(folder, prefix):
 
 
 def test_second_train_moves_neither_centers_nor_classifier(trained, tmp_path):
-    from utils import unpack_params
+    from runs import unpack_params
 
     done = trained("--second_train", "--data_dir", "digits", "--epochs", 2)
     assert done.status == 0, done.err
@@ -145,6 +145,35 @@ def test_pictures(cli, tmp_path):
         assert all((a != b).any() for a, b in zip(frames, frames[1:]))
     assert iio.imread(output / "center-loss-curves.png").std() > 10
     assert len(read_history(tmp_path, "center-loss")) == 3
+
+
+def test_compare(cli, tmp_path):
+    flags = ("--data_dir", "digits", "--model", "lenet", "--epochs", 3, "--batch_size", 32)
+    assert cli("--train", *flags).status == 0
+    assert cli("--train", "--center_loss", "--second_train", *flags).status == 0
+    prefixes = ("softmax-loss", "center-loss", "center-loss-second")
+    done = cli("--compare", *prefixes, "--data_dir", "digits")
+    assert done.status == 0 and done.err == "", done.err
+    tables = re.findall(r"^\| ((?:softmax|center)-loss.*) \|$", done.out, re.MULTILINE)
+    rows = [row.split(" | ") for row in tables]
+    assert [row[0] for row in rows] == [*prefixes, *prefixes]  # training set, then test set
+    for row in rows[3:]:
+        history = read_history(tmp_path, row[0])
+        for method, cell, last in (("softmax", row[1], row[4]), ("knn", row[2], row[5])):
+            if row[0] == "softmax-loss" and method == "knn":
+                assert (cell, last, row[7]) == ("-", "-", "-")
+                continue
+            flags = ("--prefix", row[0], "--eval_method", method, "--data_dir", "digits")
+            assert f"Test_acc: {cell}," in cli("--test", *flags).out
+            assert last == f"{float(history[-1][f'test_{method}']):.4f}"
+    for name in ("train", "test"):
+        path = tmp_path / "output" / f"{name}_feature_map_with_different_loss.jpg"
+        picture = iio.imread(path)
+        assert picture.shape == (3600, 1600, 3)
+        for panel in np.split(picture, 3):
+            assert (np.ptp(panel.astype(int), axis=2) > 60).sum() > 1000
+    done = cli("--compare", "softmax-loss", "nothing", "--data_dir", "digits")
+    assert_one_line(done, "nothing-best.params is missing")
 
 
 @pytest.mark.parametrize("flags", [["--feature_size", 1], ["--feature_size", 3], ["--no_bias"]])
@@ -243,7 +272,7 @@ def test_a_softmax_only_run_has_no_centers(cli, monkeypatch):
     flags = ("--prefix", "softmax-loss", "--data_dir", "nowhere")
     done = cli("--test", "--eval_method", "knn", *flags)
     assert_one_line(done, "softmax loss alone", "feature matrix")
-    assert_one_line(cli("--second_train", *flags), "no centers")
+    assert_one_line(cli("--second_train", *flags), "softmax loss alone", "--second_train needs")
 
 
 def test_a_softmax_only_run_does_not_inherit_centers(trained):

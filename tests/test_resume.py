@@ -15,7 +15,7 @@ from conftest import ROOT, assert_one_line, run, start, write_digits
 
 import data
 import plotting
-import utils
+import runs
 
 FLAGS = (
     "--data_dir", "digits", "--model", "lenet", "--momentum", 0.9, "--lr_step", 2, "--lr", 0.05,
@@ -30,23 +30,23 @@ import os, signal, sys
 sys.path.insert(0, {root!r})
 import main, runtime
 runtime.prepare_mxnet()
-import utils
+import runs
 left = {operation}
 def count():
     global left
     left -= 1
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
-def half_written(path, content, write_new=utils.write_new):
-    with open(utils.new_name(path), "wb") as file:
+def half_written(path, content, write_new=runs.write_new):
+    with open(runs.new_name(path), "wb") as file:
         file.write(content[: len(content) // 2])
     count()
     write_new(path, content)
-def renamed(path, rename_new=utils.rename_new):
+def renamed(path, rename_new=runs.rename_new):
     count()
     rename_new(path)
     count()
-utils.write_new, utils.rename_new = half_written, renamed
+runs.write_new, runs.rename_new = half_written, renamed
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -305,12 +305,12 @@ def test_a_new_run_replaces_an_old_one_only_when_it_has_something(two_epochs, tm
     assert done.status == 1 and snapshot(tmp_path / "ckpt") == before
     done = two_epochs("--train", "--center_loss", *FLAGS, "--epochs", 1, "--seed", 1)
     assert "a new run replaces the old one" in done.out
-    record = utils.Run("center-loss", "ckpt", "output").read_record()
+    record = runs.Run("center-loss", "ckpt", "output").read_record()
     assert len(record["history"]) == 1 and record["flags"]["seed"] == 1
 
 
 def test_what_a_record_says(two_epochs):
-    record = utils.Run("center-loss", "ckpt", "output").read_record()
+    record = runs.Run("center-loss", "ckpt", "output").read_record()
     assert record["action"] == "train" and record["flags"]["momentum"] == 0.9
     assert record["dataset"]["name"] == "digits" and record["dataset"]["train"] == 256
     assert record["best"]["accuracy"] == max(row["test_softmax"] for row in record["history"])

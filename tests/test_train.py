@@ -45,7 +45,7 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
     args.batch_size = 32
     split = data.Split(*(array[::200] for array in mnist5k().train))
     learner = train.new_learner(args, data.Dataset("tiny", split, split), [mx.cpu()], False)
-    before = train.centers_of(learner)
+    before = train.centers_of(learner.center_loss)
     _, features = utils.predict(learner.net, split, mx.cpu())
     train.train_epoch(learner, split, 32, [mx.cpu()], np.arange(20), "Epoch 0")
     wanted = before.astype(np.float64)
@@ -55,7 +55,7 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
             wanted[j] -= alpha * lmbd / 32 * np.mean(before[j] - members, axis=0)
         else:
             wanted[j] -= alpha * np.sum(before[j] - members, axis=0) / (1 + len(members))
-    np.testing.assert_allclose(train.centers_of(learner), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(train.centers_of(learner.center_loss), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_larger_than_the_set():
