@@ -1,7 +1,6 @@
 """The actions that evaluate trained runs: test one, or compare several."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -18,6 +17,7 @@ from utils import (
     evaluate,
     load_params,
     open_run,
+    warn_of_other_data,
 )
 
 
@@ -41,7 +41,7 @@ def test(args, given):
     args, record, params = open_run(args, given, needs_centers_for=needed)
     contexts = choose_contexts(args.use_gpu, args.gpus)
     dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
-    warn_of_other_data(args.prefix, record, dataset)
+    warn_of_other_data(record, dataset)
     net, center_loss = build(args, dataset, contexts[:1], centered=len(params) > 1)
     load_params(params, net, center_loss)
     centers = centers_of(center_loss) if knn else None
@@ -78,7 +78,7 @@ def compare(args, given):
     dataset = load_dataset(args.dataset, args.data_dir, num_classes)
     rows = {name: [] for name in SPLITS}
     for run_args, record, params in opened:
-        warn_of_other_data(run_args.prefix, record, dataset)
+        warn_of_other_data(record, dataset)
         net, center_loss = build(run_args, dataset, contexts[:1], centered=len(params) > 1)
         load_params(params, net, center_loss)
         for name in SPLITS:
@@ -172,12 +172,3 @@ def tightness(features, labels, centers):
     ]
     smallest = min(gaps, default=0.0)
     return float(own / smallest) if smallest else float("inf")
-
-
-def warn_of_other_data(prefix, record, dataset):
-    if record and record["dataset"]["sha256"] != dataset.record()["sha256"]:
-        print(
-            f"WARNING: {prefix} was trained on {record['dataset']['name']}, "
-            f"and is evaluated on other data: {dataset.name}",
-            file=sys.stderr,
-        )

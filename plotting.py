@@ -151,7 +151,7 @@ def curves(history, title):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="0.9", linewidth=0.5)
         axes.legend(fontsize=8)
-    losses.set(title="loss")
+    losses.set(title="moving average of the loss, and means of its parts")
     if all(row[key] is None or row[key] > 0 for row in history for key in LOSSES):
         losses.set_yscale("log")
     accuracies.set(title="accuracy")

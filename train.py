@@ -29,6 +29,7 @@ from utils import (
     load_params,
     open_run,
     set_params,
+    warn_of_other_data,
 )
 
 TRAINING_FLAGS = MODEL_FLAGS + (
@@ -71,9 +72,11 @@ def train(args, given, second=False):
             run.settle(record)
         elif run.record.exists():
             print(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
-        start = {}
+        start, started_from = {}, None
         if second and not record:
-            args, _, start = open_run(args, given, needs_centers_for="--second_train")
+            args, started_from, start = open_run(args, given, needs_centers_for="--second_train")
+        if args.eval_method == "knn" and not (second or args.center_loss):
+            raise UserError("--eval_method knn needs centers: train with --center_loss")
         contexts = choose_contexts(args.use_gpu, args.gpus)
         dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
         check_split(len(dataset.train.labels), args.batch_size, len(contexts))
@@ -84,7 +87,8 @@ def train(args, given, second=False):
             load_state(run.read_params(run.resume, record), learner, run.resume)
             record["flags"]["epochs"] = args.epochs
         else:
-            record = new_record(args, second, run, dataset, contexts)
+            warn_of_other_data(started_from, dataset)
+            record = new_record(args, second, run, dataset, contexts, started_from)
         print(
             f"{run.prefix}: {' + '.join(learner.criteria)} loss, {args.model} on {dataset.name} "
             f"({len(dataset.train.labels)} images) with {', '.join(map(str, contexts))}",
@@ -267,29 +271,27 @@ def new_learner(args, dataset, contexts, second):
     net, center_loss = build(args, dataset, contexts, centered=second or args.center_loss)
     sgd = {"learning_rate": args.lr, "wd": args.wd, "momentum": args.momentum}
     criteria = {}
-    if second:
-        # The classifier has no part in this loss, and moving centers would all meet at one point.
-        trainers = [(new_trainer(net.features, **sgd), args.lr, args.batch_size)]
-        center_loss.collect_params().setattr("grad_req", "null")
-    else:
-        trainers = [(new_trainer(net, **sgd), args.lr, args.batch_size)]
+    if not second:
         cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
         cross_entropy.hybridize(static_alloc=True)
-        criteria["softmax"] = lambda output, feature, label, batch_label: cross_entropy(
-            output, label
-        )
-        if center_loss is not None:
-            # The paper's update is a mean already, which Gluon's Trainer must not divide again.
-            divisor = 1 if args.formulation == "paper" else args.batch_size
-            trainer = new_trainer(center_loss, learning_rate=args.alpha)
-            trainers.append((trainer, args.alpha, divisor))
+        criteria["softmax"] = lambda output, feature, label, whole: cross_entropy(output, label)
     if center_loss is not None:
-        criteria["center"] = lambda output, *rest: center_loss(*rest)
+        criteria["center"] = lambda output, feature, label, whole: center_loss(
+            feature, label, whole
+        )
+    # Center loss alone gives the classifier no gradient, and weight decay must not wear it away.
+    trainers = [(new_trainer(net.features if second else net, **sgd), args.lr, args.batch_size)]
+    if second:
+        center_loss.collect_params().setattr("grad_req", "null")  # or all would meet at one point
+    elif center_loss is not None:
+        # The paper's update is a mean already, which Gluon's Trainer must not divide again.
+        divisor = 1 if args.formulation == "paper" else args.batch_size
+        trainers.append((new_trainer(center_loss, learning_rate=args.alpha), args.alpha, divisor))
     return Learner(net, center_loss, criteria, trainers)
 
 
 def new_trainer(block, **sgd):
-    # Updates stay with the Trainer, where `momentum_arrays` finds them, not with a kvstore.
+    # Updates stay with the Trainer, where `save` finds the momentum, not with a kvstore.
     return gluon.Trainer(block.collect_params(), "sgd", sgd, update_on_kvstore=False)
 
 
@@ -305,11 +307,14 @@ def check_split(size, batch_size, devices):
 # --- records -----------------------------------------------------------------------------------
 
 
-def new_record(args, second, run, dataset, contexts):
+def new_record(args, second, run, dataset, contexts, started_from):
+    """The record of a run that has no epoch yet; `started_from` is that of another run, or None."""
     flags = ("epochs", *TRAINING_FLAGS, *(() if second else ("center_loss",)))
     return {
         "prefix": run.prefix,
         "action": "second_train" if second else "train",
+        "started_from": started_from
+        and {"prefix": started_from["prefix"], "epoch": started_from["best"]["epoch"]},
         "flags": {name: getattr(args, name) for name in flags},
         "dataset": dataset.record(),
         **surroundings(contexts),

@@ -168,6 +168,16 @@ def load_params(params, *blocks):
         set_params(block, arrays, path)
 
 
+def warn_of_other_data(record, dataset):
+    """Say so where a run was trained on other data than it is used on."""
+    if record and record["dataset"]["sha256"] != dataset.record()["sha256"]:
+        print(
+            f"WARNING: {record['prefix']} was trained on {record['dataset']['name']}, and is now "
+            f"used on other data: {dataset.name}",
+            file=sys.stderr,
+        )
+
+
 # --- evaluate ----------------------------------------------------------------------------------
 
 

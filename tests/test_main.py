@@ -275,6 +275,19 @@ def test_a_softmax_only_run_has_no_centers(cli, monkeypatch):
     assert_one_line(cli("--second_train", *flags), "softmax loss alone", "--second_train needs")
 
 
+def test_resume_of_nothing_checks_what_it_starts(cli):
+    done = cli("--train", "--resume", "--eval_method", "knn", "--data_dir", "digits", *QUICK)
+    assert_one_line(done, "--eval_method knn needs centers")
+
+
+def test_other_data_than_a_run_was_trained_on_are_worth_a_warning(trained, tmp_path):
+    write_digits(tmp_path / "others", train=128)
+    for action in (["--test"], ["--second_train", "--epochs", 1], ["--compare", "center-loss"]):
+        done = trained(*action, "--data_dir", "others")
+        assert done.status == 0
+        assert "WARNING: center-loss was trained on digits" in done.err
+
+
 def test_a_softmax_only_run_does_not_inherit_centers(trained):
     flags = ("--prefix", "center-loss", "--data_dir", "digits")
     assert trained("--train", *flags, *QUICK).status == 0

@@ -314,5 +314,10 @@ def test_what_a_record_says(two_epochs):
     assert record["action"] == "train" and record["flags"]["momentum"] == 0.9
     assert record["dataset"]["name"] == "digits" and record["dataset"]["train"] == 256
     assert record["best"]["accuracy"] == max(row["test_softmax"] for row in record["history"])
+    assert record["started_from"] is None
     assert set(record["versions"]) == {"python", "mxnet", "numpy"}
     assert data.load_dataset("auto", "digits", 10).record() == record["dataset"]
+    flags = ("--second_train", "--data_dir", "digits", "--epochs", 1)
+    assert two_epochs(*flags).status == 0
+    second = runs.Run("center-loss-second", "ckpt", "output").read_record()
+    assert second["started_from"] == {"prefix": "center-loss", "epoch": record["best"]["epoch"]}
