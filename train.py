@@ -36,7 +36,7 @@ TRAINING_FLAGS = MODEL_FLAGS + (
     "formulation", "lmbd", "alpha", "lr", "lr_step", "lr_factor", "batch_size", "wd", "momentum",
     "seed", "eval_method", "plotting",
 )  # fmt: skip
-READ_EVERY = 16  # steps between two looks at the losses
+READ_EVERY = 8  # steps between two looks at the losses
 
 
 def train(args, given, second=False):
