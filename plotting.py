@@ -191,5 +191,5 @@ def to_bytes(figure, form="png"):
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
-        figure.savefig(file, format=form, metadata={"Software": None} if form == "png" else None)
+        figure.savefig(file, format=form)
     return file.getvalue()
