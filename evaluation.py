@@ -17,6 +17,7 @@ from utils import (
     evaluate,
     load_params,
     open_run,
+    same_data,
     warn_of_other_data,
 )
 
@@ -85,7 +86,7 @@ def compare(args, given):
             split = getattr(dataset, name)
             centers = centers_of(center_loss)
             accuracy, features = evaluate(net, centers, split, contexts[0])
-            last = record["history"][-1] if record else {}
+            last = record["history"][-1] if same_data(record, dataset) else {}
             rows[name].append(
                 Row(
                     run_args,

@@ -28,6 +28,7 @@ from utils import (
     get_params,
     load_params,
     open_run,
+    same_data,
     set_params,
     warn_of_other_data,
 )
@@ -340,7 +341,7 @@ def surroundings(contexts):
 
 def check_same_surroundings(record, dataset, contexts):
     """Refuse to resume with other data; warn of what may change the last bits."""
-    if record["dataset"]["sha256"] != dataset.record()["sha256"]:
+    if not same_data(record, dataset):
         raise UserError(
             f"--dataset or --data_dir contradicts the run {record['prefix']}: it was trained on "
             f"{record['dataset']['name']}, and this is {dataset.name} with other images or labels"

@@ -168,9 +168,14 @@ def load_params(params, *blocks):
         set_params(block, arrays, path)
 
 
+def same_data(record, dataset):
+    """Whether a run is known to have been trained on this very data set."""
+    return bool(record) and record["dataset"]["sha256"] == dataset.record()["sha256"]
+
+
 def warn_of_other_data(record, dataset):
     """Say so where a run was trained on other data than it is used on."""
-    if record and record["dataset"]["sha256"] != dataset.record()["sha256"]:
+    if record and not same_data(record, dataset):
         print(
             f"WARNING: {record['prefix']} was trained on {record['dataset']['name']}, and is now "
             f"used on other data: {dataset.name}",
