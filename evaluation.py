@@ -42,12 +42,9 @@ def test(args, given):
     args, record, params = open_run(args, given, needs_centers_for=needed)
     contexts = choose_contexts(args.use_gpu, args.gpus)
     dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
-    warn_of_other_data(record, dataset)
-    net, center_loss = build(args, dataset, contexts[:1], centered=len(params) > 1)
-    load_params(params, net, center_loss)
-    centers = centers_of(center_loss) if knn else None
+    net, centers = restore(args, record, params, dataset, contexts[0])
     began = time.time()
-    accuracy, _ = evaluate(net, centers, dataset.test, contexts[0])
+    accuracy, _ = evaluate(net, centers if knn else None, dataset.test, contexts[0])
     seconds = time.time() - began
     print(f"{next(iter(params))} on {dataset.name}, by {args.eval_method}")
     print(f"Test_acc: {accuracy[args.eval_method]:.4f}, Elapsed_time: {seconds:.6f} s")
@@ -79,12 +76,9 @@ def compare(args, given):
     dataset = load_dataset(args.dataset, args.data_dir, num_classes)
     rows = {name: [] for name in SPLITS}
     for run_args, record, params in opened:
-        warn_of_other_data(record, dataset)
-        net, center_loss = build(run_args, dataset, contexts[:1], centered=len(params) > 1)
-        load_params(params, net, center_loss)
+        net, centers = restore(run_args, record, params, dataset, contexts[0])
         for name in SPLITS:
             split = getattr(dataset, name)
-            centers = centers_of(center_loss)
             accuracy, features = evaluate(net, centers, split, contexts[0])
             last = record["history"][-1] if same_data(record, dataset) else {}
             rows[name].append(
@@ -115,6 +109,14 @@ def compare(args, given):
         path = out_dir / f"{name}_feature_map_with_different_loss.jpg"
         write_atomically(path, plotting.stacked_feature_maps(panels))
         print(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
+
+
+def restore(args, record, params, dataset, ctx):
+    """Make the network and the centers, if any, of what `open_run` read."""
+    warn_of_other_data(record, dataset)
+    net, center_loss = build(args, dataset, [ctx], centered=len(params) > 1)
+    load_params(params, net, center_loss)
+    return net, centers_of(center_loss)
 
 
 class Row(NamedTuple):
