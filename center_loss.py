@@ -41,8 +41,8 @@ class CenterLoss(gluon.HybridBlock):
     sparse_grad : bool
         Give the centers row-sparse gradients, so that a step costs what its batch needs and not
         what all classes need. Under plain SGD both kinds give the same centers, bit for bit.
-        With weight decay or momentum row-sparse gradients leave absent classes alone, and MXNet's
-        distributed kvstores do not take them: there choose False.
+        With weight decay or momentum row-sparse gradients leave absent classes alone. In a Gluon
+        Trainer with a distributed kvstore they do not work with dense centers: choose False.
 
     Inputs
     ------

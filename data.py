@@ -289,24 +289,26 @@ def download(names, folder, errors):
 # --- batches -----------------------------------------------------------------------------------
 
 
-def batches(split, batch_size, contexts, order=None):
-    """Cut batches, each split over the devices.
+def batches(split, batch_size, contexts, order=None, rank=0, workers=1):
+    """Cut batches, each split over the workers, and a worker's share over its devices.
 
     Parameters
     ----------
     split : Split
     batch_size : int
-        Images in a batch over all devices; the last batch may hold fewer.
+        Images in a batch over all workers; the last batch may hold fewer.
     contexts : list of mxnet.Context
         The devices; every batch must have an image for each.
     order : (N,) int array, optional
         The rows in the order in which they are cut.
+    rank, workers : int
+        Whose share it is, and of how many.
 
     Yields
     ------
     list of (image, label, batch_label), one a device
-        image (B / devices, 1, H, W) float32, pixel / 255; label (B / devices,) int32;
-        batch_label (B,) int32, the labels of the whole batch.
+        image (b, 1, H, W) float32, pixel / 255; label (b,) int32; batch_label (B,) int32, the
+        labels of the whole batch.
 
     Raises
     ------
@@ -317,7 +319,8 @@ def batches(split, batch_size, contexts, order=None):
     for start in range(0, len(order), batch_size):
         check_signals()
         rows = order[start : start + batch_size]
-        parts = zip(np.array_split(rows, len(contexts)), contexts)
+        share = np.array_split(rows, workers)[rank]
+        parts = zip(np.array_split(share, len(contexts)), contexts)
         yield [
             (
                 mx.nd.array(split.images[part], ctx, dtype="uint8").astype("float32") / 255,

@@ -6,29 +6,48 @@ import os
 import shlex
 import sys
 
-from runtime import Interrupted, UserError, note_signals, prepare_mxnet
+from runtime import Interrupted, UserError, check_cluster, note_signals, prepare_mxnet
 
 
 def main(argv=None):
     """Run the command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args, given = parse(argv)
+    status = act(argv, args, given)
+    if status and args.kvstore != "device":
+        sys.stdout.flush()
+        os._exit(status)  # MXNet's own end would wait for the other workers, who wait for us
+    return status
+
+
+def act(argv, args, given):
+    """Do what the flags say; returns the exit status."""
     note_signals()
     sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any character
     try:
+        if args.kvstore != "device":
+            check_cluster()
         prepare_mxnet()
         # Not before the flags are known to be right: MXNet takes seconds to import.
         from evaluation import compare, test
         from train import train
+        from workers import join, serve
+
+        if args.kvstore != "device" and os.environ["DMLC_ROLE"] != "worker":
+            serve()
+            return 0
 
         if args.train:
             train(args, given)
         if args.second_train:
             train(args, given, second=True)
-        if args.test:
+        workers = join(args.kvstore)
+        if args.test and not (workers and workers.rank):
             test(args, given)
-        if args.compare:
+        if args.compare and not (workers and workers.rank):
             compare(args, given)
+        if workers:
+            workers.leave()
         sys.stdout.flush()
     except UserError as error:
         print(f"main.py: error: {error}", file=sys.stderr)
@@ -81,6 +100,8 @@ def parse(argv):
         parser.error("--second_train needs centers: train with --center_loss")
     if args.resume and not (args.train or args.second_train):
         parser.error("--resume goes with --train or --second_train")
+    if args.kvstore != "device" and not (args.train or args.second_train):
+        parser.error(f"--kvstore {args.kvstore} goes with --train or --second_train")
     if args.prefix is None:
         args.prefix = "softmax-loss" if args.train and not args.center_loss else "center-loss"
     # argparse puts defaults only where the namespace has nothing yet.
@@ -161,6 +182,9 @@ def new_parser():
     add(group, "--use_gpu", "use a GPU if there is one", type=truth, nargs="?", const=True,
         default=False, metavar="True|False")
     add(group, "--gpus", "split each batch over these GPUs, for example 0,1", type=gpu_list)
+    add(group, "--kvstore", "how gradients are exchanged: within this process (device), or "
+        "between several processes, whose DMLC_* variables say where they are",
+        choices=("device", "dist_sync", "dist_async"), default="device")
     # fmt: on
     return parser
 

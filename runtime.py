@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import os
 import signal
+import socket
 import warnings
 from pathlib import Path
 
@@ -21,6 +22,9 @@ CUDA_LIBRARIES = (  # in the order in which one needs the other
     "cudnn/lib/libcudnn.so.8",
     "nccl/lib/libnccl.so.2",
 )
+
+
+CLUSTER = ("DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_SERVER", "DMLC_NUM_WORKER")
 
 
 class UserError(Exception):
@@ -71,6 +75,7 @@ def prepare_mxnet():
     use_physical_cores()
     restore_numpy_aliases()
     load_cuda_libraries()
+    role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
     try:
         import mxnet  # noqa: F401
     except ModuleNotFoundError as error:
@@ -80,6 +85,46 @@ def prepare_mxnet():
             f"MXNet cannot be loaded ({error}): mxnet-cu112 needs an NVIDIA driver; "
             "without a GPU uninstall it and run 'pip install -r requirements.txt'"
         ) from error
+    if role is not None:
+        os.environ["DMLC_ROLE"] = role
+
+
+def check_cluster():
+    """Check what the environment says of the processes that train together.
+
+    Raises
+    ------
+    UserError
+        A variable is missing, or does not lead to the scheduler.
+    """
+    for name in ("DMLC_ROLE", *CLUSTER):
+        value = os.environ.get(name, "")
+        if name == "DMLC_ROLE":
+            valid = value in ("scheduler", "server", "worker")
+        elif name == "DMLC_PS_ROOT_URI":
+            valid = value
+        else:
+            valid = value.isdecimal() and 0 < int(value) < 2**16
+        if not valid:
+            raise UserError(
+                f"--kvstore dist_sync and dist_async need {name}, which is {value!r}: "
+                "see 'Several machines' in README.md"
+            )
+    host, port = os.environ["DMLC_PS_ROOT_URI"], int(os.environ["DMLC_PS_ROOT_PORT"])
+    try:
+        socket.getaddrinfo(host, port)
+        if os.environ["DMLC_ROLE"] == "scheduler":
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+    except OSError as error:
+        raise UserError(
+            f"the scheduler cannot be at {host}:{port} ({error.strerror}): "
+            "change DMLC_PS_ROOT_URI or DMLC_PS_ROOT_PORT"
+        ) from error
+    # Without a heart beat nobody would hear of a death.
+    os.environ.setdefault("PS_HEARTBEAT_INTERVAL", "1")
+    os.environ.setdefault("PS_HEARTBEAT_TIMEOUT", "10")
 
 
 def use_physical_cores():

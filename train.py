@@ -1,6 +1,8 @@
 """The actions that train: a network from scratch, or a second time with center loss alone."""
 
+import argparse
 import contextlib
+import hashlib
 import os
 import platform
 import sys
@@ -32,6 +34,7 @@ from utils import (
     set_params,
     warn_of_other_data,
 )
+from workers import Workers, join
 
 TRAINING_FLAGS = MODEL_FLAGS + (
     "formulation", "lmbd", "alpha", "lr", "lr_step", "lr_factor", "batch_size", "wd", "momentum",
@@ -59,6 +62,10 @@ def train(args, given, second=False):
     Interrupted
         A signal came.
     """
+    workers = join(args.kvstore)
+    if workers and workers.rank:
+        follow(args, workers)
+        return
     run = runs.Run(f"{args.prefix}-second" if second else args.prefix, args.ckpt_dir, args.out_dir)
     with run.locked():
         record = run.read_record() if args.resume else None
@@ -69,6 +76,8 @@ def train(args, given, second=False):
                 args.epochs = record["flags"]["epochs"]
             if len(record["history"]) >= args.epochs:
                 print(f"{run.prefix}: all {len(record['history'])} epochs are finished")
+                if workers:
+                    workers.share(None)
                 return
             run.settle(record)
         elif run.record.exists():
@@ -80,22 +89,33 @@ def train(args, given, second=False):
             raise UserError("--eval_method knn needs centers: train with --center_loss")
         contexts = choose_contexts(args.use_gpu, args.gpus)
         dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
-        check_split(len(dataset.train.labels), args.batch_size, len(contexts))
-        learner = new_learner(args, dataset, contexts, second)
+        check_split(len(dataset.train.labels), args.batch_size, len(contexts), workers)
+        learner = new_learner(args, dataset, contexts, second, workers)
         load_params(start, learner.net, learner.center_loss)
         if record:
-            check_same_surroundings(record, dataset, contexts)
+            check_same_surroundings(record, dataset, contexts, workers)
             load_state(run.read_params(run.resume, record), learner, run.resume)
             record["flags"]["epochs"] = args.epochs
         else:
             warn_of_other_data(started_from, dataset)
-            record = new_record(args, second, run, dataset, contexts, started_from)
+            record = new_record(args, second, run, dataset, contexts, workers, started_from)
+        first = len(record["history"])
+        if workers:
+            workers.share(
+                {
+                    "flags": record["flags"],
+                    "second": second,
+                    "first": first,
+                    "data": dataset.record()["sha256"],
+                }
+            )
+            workers.begin(learner, momentum=bool(first and args.momentum))
         print(
             f"{run.prefix}: {' + '.join(learner.criteria)} loss, {args.model} on {dataset.name} "
             f"({len(dataset.train.labels)} images) with {', '.join(map(str, contexts))}",
             flush=True,
         )
-        for epoch in range(len(record["history"]), args.epochs):
+        for epoch in range(first, args.epochs):
             with telling_what_is_kept(run, epoch):
                 accuracy = finish_epoch(args, run, record, dataset, learner, contexts, epoch)
             print(
@@ -111,6 +131,43 @@ def train(args, given, second=False):
             f"last: {record['history'][-1][f'test_{args.eval_method}']:.6f}\n"
             f"History{' and pictures' * args.plotting}: {run.picture('*')}"
         )
+
+
+def follow(args, workers):
+    """Train as the worker of rank 0 does, without evaluating or writing anything.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        All flags; what the run depends on is taken from rank 0.
+    workers : Workers
+
+    Raises
+    ------
+    UserError
+        Anything that the user can mend.
+    Interrupted
+        A signal came.
+    """
+    plan = workers.share()
+    if plan is None:
+        return
+    args = argparse.Namespace(**{**vars(args), **plan["flags"]})
+    contexts = choose_contexts(args.use_gpu, args.gpus)
+    dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
+    if dataset.record()["sha256"] != plan["data"]:
+        raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
+    check_split(len(dataset.train.labels), args.batch_size, len(contexts), workers)
+    learner = new_learner(args, dataset, contexts, plan["second"], workers)
+    workers.begin(learner, momentum=bool(plan["first"] and args.momentum))
+    for epoch in range(plan["first"], args.epochs):
+        set_learning_rates(learner, args, epoch)
+        order = shuffled(len(dataset.train.labels), args.seed, epoch)
+        try:
+            train_epoch(learner, dataset.train, args.batch_size, contexts, order, f"Epoch {epoch}")
+        except Interrupted as one:
+            raise Interrupted(one.signum, "rank 0 keeps the finished epochs", True) from one
+        print(f"Epoch [{epoch}]: parameters {digest(learner)}", flush=True)
 
 
 @contextlib.contextmanager
@@ -137,9 +194,7 @@ def finish_epoch(args, run, record, dataset, learner, contexts, epoch):
     dict of str to float
         Accuracies of ``train`` and ``test`` by the chosen method.
     """
-    factor = args.lr_factor ** (epoch // args.lr_step)
-    for trainer, lr, _ in learner.trainers:
-        trainer.set_learning_rate(lr * factor)
+    set_learning_rates(learner, args, epoch)
     order = shuffled(len(dataset.train.labels), args.seed, epoch)
     began = time.time()
     losses, sizes = train_epoch(
@@ -157,7 +212,7 @@ def finish_epoch(args, run, record, dataset, learner, contexts, epoch):
     row = {
         "epoch": epoch,
         "dataset": dataset.name,
-        "lr": args.lr * factor,
+        "lr": learner.trainers[0][0].learning_rate,
         "loss": record["moving_loss"],
         "softmax_loss": means.get("softmax"),
         "center_loss": means.get("center"),
@@ -202,9 +257,9 @@ def train_epoch(learner, split, batch_size, contexts, order, name):
     UserError
         A loss is not finite.
     """
-    pending, losses = [], []
-    sizes = np.full(-(-len(order) // batch_size), batch_size)
-    sizes[-1] -= sizes.sum() - len(order)
+    pending, losses, sizes = [], [], []
+    workers = learner.workers
+    rank, size = (workers.rank, workers.size) if workers else (0, 1)
 
     def read(count):
         for sums in pending[:count]:
@@ -213,15 +268,21 @@ def train_epoch(learner, split, batch_size, contexts, order, name):
         del pending[:count]
 
     with tqdm(total=len(order), desc=name, unit=" images", leave=False, disable=None) as bar:
-        for size, slices in zip(sizes, batches(split, batch_size, contexts, order)):
+        for slices in batches(split, batch_size, contexts, order, rank, size):
+            if workers:
+                for _, label, _ in slices:
+                    workers.pull_centers(label)
             pending.append(train_step(learner, slices))
-            bar.update(size)
+            sizes.append(len(slices[0][2]))
+            bar.update(sizes[-1])
             if len(pending) == 2 * READ_EVERY:
                 read(READ_EVERY)
                 bar.set_postfix(loss=f"{losses[-1].sum() / batch_size:.4f}", refresh=False)
         read(len(pending))
+    if workers:
+        losses = workers.finish_epoch(np.array(losses))
     mx.nd.waitall()
-    return np.array(losses), sizes
+    return np.array(losses), np.array(sizes)
 
 
 def train_step(learner, slices):
@@ -234,9 +295,18 @@ def train_step(learner, slices):
                 [loss(output, feature, label, batch_label) for loss in learner.criteria.values()]
             )
     autograd.backward([loss for losses in device_losses for loss in losses])
-    for trainer, _, divisor in learner.trainers:
-        trainer.step(divisor)
+    if learner.workers:
+        learner.workers.step(learner)
+    else:
+        for trainer, _, divisor in learner.trainers:
+            trainer.step(divisor)
     return [mx.nd.concat(*[loss.sum() for loss in losses], dim=0) for losses in device_losses]
+
+
+def set_learning_rates(learner, args, epoch):
+    factor = args.lr_factor ** (epoch // args.lr_step)
+    for trainer, lr, _ in learner.trainers:
+        trainer.set_learning_rate(lr * factor)
 
 
 def shuffled(size, seed, epoch):
@@ -259,18 +329,23 @@ class Learner(NamedTuple):
     trainers : list of (gluon.Trainer, float, int)
         Each with its learning rate and with what its gradients are divided by; the first is the
         network's.
+    workers : Workers, optional
+        Those that train the same network together.
     """
 
     net: gluon.HybridBlock
     center_loss: Optional[CenterLoss]
     criteria: dict
     trainers: list
+    workers: Optional[Workers] = None
 
 
-def new_learner(args, dataset, contexts, second):
+def new_learner(args, dataset, contexts, second, workers=None):
     """Make what `train` or, if `second`, second_train trains, initialized from the seed."""
     net, center_loss = build(args, dataset, contexts, centered=second or args.center_loss)
-    sgd = {"learning_rate": args.lr, "wd": args.wd, "momentum": args.momentum}
+    # Of dist_async's workers each makes steps of its own, which together must decay as one does.
+    wd = args.wd / workers.size if workers and not workers.sync else args.wd
+    sgd = {"learning_rate": args.lr, "wd": wd, "momentum": args.momentum}
     criteria = {}
     if not second:
         cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
@@ -288,7 +363,7 @@ def new_learner(args, dataset, contexts, second):
         # The paper's update is a mean already, which Gluon's Trainer must not divide again.
         divisor = 1 if args.formulation == "paper" else args.batch_size
         trainers.append((new_trainer(center_loss, learning_rate=args.alpha), args.alpha, divisor))
-    return Learner(net, center_loss, criteria, trainers)
+    return Learner(net, center_loss, criteria, trainers, workers)
 
 
 def new_trainer(block, **sgd):
@@ -296,19 +371,19 @@ def new_trainer(block, **sgd):
     return gluon.Trainer(block.collect_params(), "sgd", sgd, update_on_kvstore=False)
 
 
-def check_split(size, batch_size, devices):
+def check_split(size, batch_size, devices, workers=None):
     smallest = min(size % batch_size or batch_size, batch_size, size)
-    if smallest < devices:
+    if smallest // (workers.size if workers else 1) < devices:
         raise UserError(
             f"{size} images in batches of {batch_size} leave one of {smallest}, too small for "
-            f"{devices} devices: choose another --batch_size"
+            f"{devices} devices{' of each worker' * bool(workers)}: choose another --batch_size"
         )
 
 
 # --- records -----------------------------------------------------------------------------------
 
 
-def new_record(args, second, run, dataset, contexts, started_from):
+def new_record(args, second, run, dataset, contexts, workers, started_from):
     """The record of a run that has no epoch yet; `started_from` is that of another run, or None."""
     flags = ("epochs", *TRAINING_FLAGS, *(() if second else ("center_loss",)))
     return {
@@ -318,7 +393,7 @@ def new_record(args, second, run, dataset, contexts, started_from):
         and {"prefix": started_from["prefix"], "epoch": started_from["best"]["epoch"]},
         "flags": {name: getattr(args, name) for name in flags},
         "dataset": dataset.record(),
-        **surroundings(contexts),
+        **surroundings(contexts, workers),
         "best": None,
         "moving_loss": None,
         "history": [],
@@ -326,7 +401,7 @@ def new_record(args, second, run, dataset, contexts, started_from):
     }
 
 
-def surroundings(contexts):
+def surroundings(contexts, workers):
     """What the numbers of a run depend on beside its flags and data."""
     return {
         "versions": {
@@ -335,18 +410,18 @@ def surroundings(contexts):
             "numpy": np.__version__,
         },
         "threads": os.environ["OMP_NUM_THREADS"],
-        "devices": [str(ctx) for ctx in contexts],
+        "devices": [str(ctx) for ctx in contexts] * (workers.size if workers else 1),
     }
 
 
-def check_same_surroundings(record, dataset, contexts):
+def check_same_surroundings(record, dataset, contexts, workers):
     """Refuse to resume with other data; warn of what may change the last bits."""
     if not same_data(record, dataset):
         raise UserError(
             f"--dataset or --data_dir contradicts the run {record['prefix']}: it was trained on "
             f"{record['dataset']['name']}, and this is {dataset.name} with other images or labels"
         )
-    for name, value in surroundings(contexts).items():
+    for name, value in surroundings(contexts, workers).items():
         if record[name] != value:
             print(
                 f"WARNING: {name} of {record['prefix']} were {record[name]}, now {value}: "
@@ -392,6 +467,12 @@ def load_state(arrays, learner, source):
             if momentum is not None:
                 updater.states[i] = mx.nd.array(momentum, ctx)
                 updater.states_synced[i] = True
+
+
+def digest(learner):
+    """A few digits that tell whether two workers have the same parameters."""
+    arrays = {**get_params(learner.net), **get_params(learner.center_loss or gluon.Block())}
+    return hashlib.sha256(runs.pack_params(arrays)).hexdigest()[:12]
 
 
 def structural_names(net):

@@ -1,0 +1,213 @@
+"""Training by several processes on this machine: equal to one, and never waiting for the dead."""
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+from conftest import Done, assert_one_line, run, start, write_digits
+
+import runs
+
+FLAGS = (
+    "--train", "--center_loss", "--model", "lenet", "--batch_size", 1000, "--lr", 0.05,
+    "--momentum", 0.9, "--lmbd", 0.1, "--lr_step", 2,
+)  # fmt: skip
+ON_MNIST5K = (*FLAGS, "--dataset", "mnist5k")
+
+
+def launch(cwd, servers, workers, *flags, timeout=10, last=()):
+    """Start a scheduler, servers and workers; returns their processes, the workers last.
+
+    `last` are more flags for the last worker; `timeout` is after how many seconds of silence one
+    is taken for dead.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {
+        **os.environ,
+        "DMLC_PS_ROOT_URI": "127.0.0.1",
+        "DMLC_PS_ROOT_PORT": str(port),
+        "DMLC_NUM_SERVER": str(servers),
+        "DMLC_NUM_WORKER": str(workers),
+        "PS_HEARTBEAT_TIMEOUT": str(timeout),
+    }
+    roles = ["scheduler"] + ["server"] * servers + ["worker"] * workers
+    commands = [flags] * (servers + workers) + [(*flags, *last)]
+    return [
+        start(*command, cwd=cwd, env={**env, "DMLC_ROLE": role})
+        for command, role in zip(commands, roles)
+    ]
+
+
+def finish(processes):
+    """Wait for all processes; returns what each of them left."""
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [Done(p.returncode, *output) for p, output in zip(processes, outputs)]
+
+
+def parameters(folder, prefix="center-loss"):
+    """What `prefix`, a run of rank 0 or of a single process, ended with."""
+    content = (folder / "ckpt" / f"{prefix}-resume.params").read_bytes()
+    return runs.unpack_params(content)
+
+
+def digests(done):
+    """The parameters that a worker says it had after each epoch."""
+    return re.findall(r"^\[rank [12]\] Epoch \[\d\]: parameters (\w+)$", done.out, re.M)
+
+
+def digest(params):
+    """The same of what rank 0 or a single process wrote."""
+    parts = {}
+    for part in ("network", "centers"):
+        parts.update(
+            (name.partition(".")[2], array)
+            for name, array in params.items()
+            if name.startswith(f"{part}.")
+        )
+    return hashlib.sha256(runs.pack_params(parts)).hexdigest()[:12]
+
+
+def assert_close(params, wanted, tolerance):
+    assert params.keys() == wanted.keys()
+    for name, array in wanted.items():
+        difference = np.linalg.norm(params[name] - array)
+        assert difference <= tolerance * np.linalg.norm(array), name
+
+
+@pytest.mark.parametrize(
+    "formulation, groups, tolerance",
+    [
+        ("paper", [(1, 2, ("--epochs", 1))], 1e-4),
+        ("hist", [(1, 2, ("--epochs", 1)), (2, 3, ("--epochs", 2, "--resume"))], 3e-3),
+    ],
+)
+def test_synchronous_workers_train_like_one_process(tmp_path, formulation, groups, tolerance):
+    """Also where two workers and a server begin, and three workers and two servers go on.
+
+    Steps are few, because rounding soon decides which of two almost equal pixels a pooling takes.
+    """
+    flags = (*ON_MNIST5K, "--formulation", formulation)
+    one = run(*flags, "--epochs", len(groups), "--prefix", "one", cwd=tmp_path)
+    assert one.status == 0, one.err
+    for servers, workers, more in groups:
+        done = finish(launch(tmp_path, servers, workers, *flags, "--kvstore", "dist_sync", *more))
+        assert [one.status for one in done] == [0] * len(done), done
+        followers = [one for one in done[1 + servers :] if "[rank 0]" not in one.out]
+        ended = {digests(one)[-1] for one in followers}
+        assert len(followers) == workers - 1 and ended == {digest(parameters(tmp_path))}, done
+    assert_close(parameters(tmp_path), parameters(tmp_path, "one"), tolerance)
+    loss = [np.genfromtxt(tmp_path / "output" / f"{prefix}-history.csv", delimiter=",")[1:, 3:6]
+            for prefix in ("one", "center-loss")]  # fmt: skip
+    np.testing.assert_allclose(loss[1], loss[0], rtol=1e-3)
+
+
+def test_asynchronous_workers_end_with_equal_parameters_and_learn(tmp_path):
+    flags = (*ON_MNIST5K, "--kvstore", "dist_async", "--epochs", 3, "--batch_size", 100)
+    done = finish(launch(tmp_path, 1, 2, *flags))
+    assert [one.status for one in done] == [0] * len(done), done
+    (other,) = (digests(one) for one in done[2:] if "[rank 0]" not in one.out)
+    assert other[-1] == digest(parameters(tmp_path))
+    losses = np.genfromtxt(tmp_path / "output" / "center-loss-history.csv", delimiter=",")[1:, 4]
+    assert losses[2] < 0.9 * losses[0]
+
+
+def test_second_training_and_test_follow_in_the_same_command(tmp_path):
+    """Only rank 0 has files; the others get network and flags from it."""
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--data_dir", "digits", "--batch_size", 64, "--epochs", 1)
+    actions = ("--second_train", "--test", "--eval_method", "knn")
+    one = run(*flags, *actions, "--prefix", "one", cwd=tmp_path)
+    assert one.status == 0, one.err
+    done = finish(launch(tmp_path, 1, 2, *flags, *actions, "--kvstore", "dist_sync"))
+    assert [one.status for one in done] == [0] * len(done), done
+    assert_close(
+        parameters(tmp_path, "center-loss-second"), parameters(tmp_path, "one-second"), 3e-3
+    )
+    leader, other = sorted(done[2:], key=lambda one: "[rank 0]" not in one.out)
+    assert "[rank 0] Test_acc: " in leader.out and "Test_acc" not in other.out
+    assert digests(other)[1] == digest(parameters(tmp_path, "center-loss-second"))
+    assert all(line.startswith(("worker: waiting", "[rank ")) for line in other.out.splitlines())
+
+
+@pytest.mark.parametrize("victim", ["server", "worker"])
+def test_when_one_dies_the_others_say_so_and_end(tmp_path, victim):
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", 10**6)
+    processes = launch(tmp_path, 1, 2, *flags, timeout=3)
+    while not (tmp_path / "output" / "center-loss-history.csv").exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    dead = processes.pop(1 if victim == "server" else 3)
+    dead.send_signal(signal.SIGKILL)
+    for done in finish(processes):
+        assert done.status == 1 and "Traceback" not in done.err
+        last = done.err.strip().splitlines()[-1]
+        assert "main.py: error: " in last and "--resume" in last
+    dead.communicate()
+    # What was finished is kept, and a single process goes on with it.
+    epochs = len((tmp_path / "output" / "center-loss-history.csv").read_text().splitlines()) - 1
+    alone = [flag for flag in flags if flag not in ("--kvstore", "dist_sync", 10**6)]
+    resumed = run(*alone, epochs + 2, "--resume", cwd=tmp_path)
+    assert resumed.status == 0, resumed.err
+    assert "devices of center-loss were" in resumed.err
+
+
+def test_an_error_of_one_worker_ends_all(tmp_path):
+    write_digits(tmp_path / "digits")
+    write_digits(tmp_path / "others", train=128)
+    flags = (*FLAGS, "--kvstore", "dist_sync", "--epochs", 1)
+    last = ("--data_dir", "others")
+    done = finish(launch(tmp_path, 1, 2, *flags, "--data_dir", "digits", timeout=3, last=last))
+    assert [one.status for one in done] == [1] * 4, done
+    assert sum("other images or labels here than at rank 0" in one.err for one in done) == 1
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("DMLC_PS_ROOT_URI", "", "Several machines"),
+        ("DMLC_PS_ROOT_URI", "no.such.host.invalid", "DMLC_PS_ROOT_URI"),
+        ("DMLC_PS_ROOT_PORT", "70000", "Several machines"),
+        ("DMLC_NUM_SERVER", "0", "Several machines"),
+        ("DMLC_NUM_WORKER", "two", "Several machines"),
+    ],
+)
+def test_a_wrong_environment_is_one_line(tmp_path, monkeypatch, name, value, words):
+    variables = {"URI": "127.0.0.1", "PORT": "9000"}
+    for variable, default in variables.items():
+        monkeypatch.setenv(f"DMLC_PS_ROOT_{variable}", default)
+    monkeypatch.setenv("DMLC_NUM_SERVER", "1")
+    monkeypatch.setenv("DMLC_NUM_WORKER", "1")
+    monkeypatch.setenv("DMLC_ROLE", "worker")
+    monkeypatch.setenv(name, value)
+    done = run("--train", "--kvstore", "dist_sync", cwd=tmp_path)
+    assert_one_line(done, name, words)
+
+
+def test_a_port_in_use_is_one_line(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        env = {
+            **os.environ, "DMLC_ROLE": "scheduler", "DMLC_PS_ROOT_URI": "127.0.0.1",
+            "DMLC_PS_ROOT_PORT": str(taken.getsockname()[1]), "DMLC_NUM_SERVER": "1",
+            "DMLC_NUM_WORKER": "1",
+        }  # fmt: skip
+        done = run("--train", "--kvstore", "dist_sync", cwd=tmp_path, env=env)
+    assert_one_line(done, "in use", "DMLC_PS_ROOT_PORT")
+
+
+def test_it_needs_a_training(tmp_path):
+    done = run("--test", "--kvstore", "dist_sync", cwd=tmp_path)
+    assert_one_line(done, "--train", status=2)
