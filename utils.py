@@ -223,18 +223,18 @@ def check_finite(values, what):
         raise UserError(f"{what} became NaN or infinite: try a lower --lr, --lmbd or --alpha")
 
 
-def nearest_center(features, centers, rows=1000, columns=8192):
+def nearest_center(features, centers, columns=2048, block=2**21):
     """Find the center nearest to each feature, by Euclidean distance.
 
-    Memory beside input and output is that of a block of `rows` x `columns` distances, in double
-    precision: in single precision ||c||^2 - 2 x.c loses what tells near centers apart.
+    Memory beside input and output is that of a block of distances, in double precision: in single
+    precision ||c||^2 - 2 x.c loses what tells near centers apart.
 
     Parameters
     ----------
     features : (N, d) float
     centers : (C, d) float
-    rows, columns : int
-        Size of a block.
+    columns, block : int
+        How many centers a block has at the most, and how many distances.
 
     Returns
     -------
@@ -243,18 +243,19 @@ def nearest_center(features, centers, rows=1000, columns=8192):
     """
     nearest = np.zeros(len(features), np.int64)
     smallest = np.full(len(features), np.inf)
+    rows = max(1, block // min(columns, len(centers)))
     for column in range(0, len(centers), columns):
         center = centers[column : column + columns].astype(np.float64)
         square = (center**2).sum(axis=1)
         for row in range(0, len(features), rows):
-            block = slice(row, row + rows)
-            distance = features[block].astype(np.float64) @ (-2 * center.T)
+            part = slice(row, row + rows)
+            distance = features[part].astype(np.float64) @ (-2 * center.T)
             distance += square  # without ||x||^2, which is the same for every center
             index = distance.argmin(axis=1)
             distance = distance[np.arange(len(index)), index]
-            nearer = distance < smallest[block]
-            nearest[block][nearer] = column + index[nearer]
-            smallest[block][nearer] = distance[nearer]
+            nearer = distance < smallest[part]
+            nearest[part][nearer] = column + index[nearer]
+            smallest[part][nearer] = distance[nearer]
     return nearest
 
 

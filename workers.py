@@ -104,7 +104,7 @@ class Workers:
                 self.spread(centers.list_data())
             else:
                 self.centers, self.centers_key = centers, next(self.keys)
-                self.kv.init(self.centers_key, centers.list_data()[0].tostype("row_sparse"))
+                self.kv.init(self.centers_key, with_every_row(centers.list_data()[0]))
                 self.pull_centers()
 
     def pull_centers(self, label=None):
@@ -170,6 +170,12 @@ class Workers:
         self.kv._barrier()
         self.stop_watching()
         del self.kv  # the only reference: MXNet ends the servers when it goes
+
+
+def with_every_row(array):
+    """A row-sparse copy that holds rows of zeros too, as a server must."""
+    every = mx.nd.arange(len(array), dtype="int64")
+    return mx.nd.sparse.row_sparse_array((array, every), shape=array.shape)
 
 
 @functools.lru_cache(maxsize=1)  # ps-lite starts once in a process

@@ -20,8 +20,8 @@ def test_nearest_center_is_that_of_brute_force(samples, classes, size, seed, sca
     features = (scale * (100 + random.normal(size=(samples, size)))).astype(np.float32)
     centers = (scale * (100 + random.normal(size=(classes, size)))).astype(np.float32)
     distance = ((features[:, None].astype(np.float64) - centers[None]) ** 2).sum(axis=2)
-    for rows, columns in ((1000, 8192), (7, 3)):
-        nearest = utils.nearest_center(features, centers, rows, columns)
+    for columns, block in ((2048, 2**21), (3, 21)):
+        nearest = utils.nearest_center(features, centers, columns, block)
         np.testing.assert_array_equal(nearest, distance.argmin(axis=1))
 
 

@@ -7,11 +7,13 @@ import signal
 import socket
 import time
 
+import mxnet as mx
 import numpy as np
 import pytest
 from conftest import Done, assert_one_line, run, start, write_digits
 
 import runs
+from workers import with_every_row
 
 FLAGS = (
     "--train", "--center_loss", "--model", "lenet", "--batch_size", 1000, "--lr", 0.05,
@@ -206,6 +208,13 @@ def test_a_port_in_use_is_one_line(tmp_path):
         }  # fmt: skip
         done = run("--train", "--kvstore", "dist_sync", cwd=tmp_path, env=env)
     assert_one_line(done, "in use", "DMLC_PS_ROOT_PORT")
+
+
+def test_servers_hold_centers_of_zeros_too():
+    centers = mx.nd.array([[0, 0], [1, 2], [0, 0]])
+    rows = with_every_row(centers)
+    assert rows.indices.asnumpy().tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(rows.tostype("default").asnumpy(), centers.asnumpy())
 
 
 def test_it_needs_a_training(tmp_path):

@@ -1,0 +1,43 @@
+"""The command line of the benchmarks: prints Markdown; RESULTS.md is what it once printed."""
+
+import argparse
+import importlib
+import platform
+import sys
+
+import joblib
+import psutil
+
+PARTS = ("training", "epoch", "centers", "knn", "startup", "growth", "cluster")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--smoke", action="store_true", help="sizes that only show that it runs")
+    args = parser.parse_args()
+    unknown = sorted(set(args.part) - set(PARTS))
+    if unknown:
+        parser.error(f"there is no part {unknown[0]}")
+    print(machine())
+    for name in args.part or PARTS:
+        print(f"benchmarks: {name}", file=sys.stderr, flush=True)
+        part = importlib.import_module(f"benchmarks.{name}")
+        print(f"\n## {part.__doc__.splitlines()[0]}\n\n{part.run(args.smoke)}", flush=True)
+
+
+def machine():
+    with open("/proc/cpuinfo") as file:
+        names = {line.split(":")[1].strip() for line in file if line.startswith("model name")}
+    cores = joblib.cpu_count(only_physical_cores=True)
+    return (
+        f"{', '.join(sorted(names)) or 'unknown processor'}, {cores} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB; {platform.system()}, Python "
+        f"{platform.python_version()}. Contenders take turns in one run; each number is the "
+        "median of the turns, with the smallest and the largest in brackets, and each ratio the "
+        "median of the ratios within a turn."
+    )
+
+
+if __name__ == "__main__":
+    main()

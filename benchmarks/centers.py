@@ -1,0 +1,134 @@
+"""Center loss alone: forward, backward and update, batch 128
+
+Four ways to write it, all with the same loss: this program's (row-sparse gradients; n_j from the
+labels of the batch), the Parameter of `ParameterCenterLoss`, n_j by one-hot vectors of all
+classes, and the matrix of the distances to all centers. Memory is measured in processes that
+train nothing else.
+"""
+
+import sys
+
+import psutil
+
+from benchmarks.harness import Child, answer, median, ratio, table, take_turns
+from runtime import prepare_mxnet
+
+BATCH = 128
+
+
+def run(smoke):
+    prepare_mxnet()
+    classes = (10, 1000) if smoke else (10, 1000, 100_000, 1_000_000)
+    turns = 2 if smoke else 5
+    rows, ours = [], {}
+    for feature_size in (2, 128):
+        for num_classes in classes:
+            contenders = {
+                name: stepper(make, num_classes, feature_size) for name, make in kinds().items()
+            }
+            seconds = take_turns(contenders, turns)
+            ours[num_classes, feature_size] = seconds["ours"]
+            others = [ratio(seconds[name], seconds["ours"]) for name in contenders][1:]
+            milliseconds = median([1000 * s for s in seconds["ours"]])
+            rows.append((f"{num_classes:,} x {feature_size}", milliseconds, *others))
+    header = ("centers", "this program, ms", "Parameter / this", "one-hot / this", "matrix / this")
+    most = classes[-1]
+    growth = ratio(ours[most, 128], ours[10, 128])
+    return (
+        f"{turns} turns of 20 steps (fewer where a step is slow).\n\n{table(header, rows)}\n\n"
+        f"A step at {most:,} x 128 costs {growth} times the step at 10 x 128.\n\n{memory(most)}"
+    )
+
+
+def kinds():
+    from mxnet import gluon
+
+    from center_loss import CenterLoss, ParameterCenterLoss, squared_distance
+
+    class OneHotCenterLoss(gluon.HybridBlock):
+        def __init__(self, num_classes, feature_size):
+            super().__init__()
+            self.num_classes = num_classes
+            self.embedding = gluon.nn.Embedding(num_classes, feature_size)
+
+        def hybrid_forward(self, F, feature, label):
+            count = F.sum(F.one_hot(label, self.num_classes), axis=0)
+            return squared_distance(F, feature, self.embedding(label)) / 2 / F.take(count, label)
+
+    class MatrixCenterLoss(gluon.HybridBlock):
+        def __init__(self, num_classes, feature_size):
+            super().__init__()
+            self.num_classes = num_classes
+            self.centers = self.params.get("centers", shape=(num_classes, feature_size))
+
+        def hybrid_forward(self, F, feature, label, centers):
+            own = F.one_hot(label, self.num_classes)
+            count = F.take(F.sum(own, axis=0), label)
+            square = F.sum(F.square(feature), axis=1, keepdims=True)
+            distance = F.broadcast_add(square, F.sum(F.square(centers), axis=1).expand_dims(0))
+            distance = distance - 2 * F.dot(feature, centers, transpose_b=True)
+            return F.sum(distance * own, axis=1) / 2 / count
+
+    return {
+        "ours": CenterLoss,
+        "parameter": ParameterCenterLoss,
+        "one-hot": OneHotCenterLoss,
+        "matrix": MatrixCenterLoss,
+    }
+
+
+def stepper(make, num_classes, feature_size):
+    """A function that makes some steps and returns the seconds of one."""
+    import time
+
+    import mxnet as mx
+    from mxnet import autograd, gluon
+
+    loss = make(num_classes, feature_size)
+    loss.initialize(mx.init.Uniform())
+    loss.hybridize(static_alloc=True)
+    trainer = gluon.Trainer(
+        loss.collect_params(), "sgd", {"learning_rate": 0.5}, update_on_kvstore=False
+    )
+    feature = mx.nd.random.normal(shape=(BATCH, feature_size))
+    feature.attach_grad()
+    label = mx.nd.random.randint(0, num_classes, shape=(BATCH,), dtype="int32")
+    steps = 1 if num_classes * BATCH >= 10**7 and make.__name__ != "CenterLoss" else 20
+
+    def some_steps():
+        mx.nd.waitall()
+        began = time.perf_counter()
+        for _ in range(steps):
+            with autograd.record():
+                value = loss(feature, label)
+            value.backward()
+            trainer.step(BATCH)
+        mx.nd.waitall()
+        return (time.perf_counter() - began) / steps
+
+    return some_steps
+
+
+def memory(num_classes):
+    """What a process holds more with `num_classes` centers than with 10, beside the centers."""
+    held = {}
+    for size in (10, num_classes):
+        with Child("benchmarks.centers", size) as child:
+            held[size] = child()
+    more, centers = held[num_classes] - held[10], 4 * (num_classes - 10) * 128
+    return (
+        f"Memory of a process that makes such steps with {num_classes:,} x 128 centers: "
+        f"{more / 2**20:.0f} MiB more than with 10 x 128; the centers are {centers / 2**20:.0f} "
+        "MiB of that."
+    )
+
+
+if __name__ == "__main__":
+    prepare_mxnet()
+    step = stepper(kinds()["ours"], int(sys.argv[1]), 128)
+
+    def held():
+        step()
+        return psutil.Process().memory_info().rss
+
+    answer(held)

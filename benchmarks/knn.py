@@ -1,0 +1,71 @@
+"""KNN: the nearest center of 10,000 features
+
+Against the loop over samples that the program of 2019 had, and against the matrix product that
+the search consists of.
+"""
+
+import resource
+import time
+
+import numpy as np
+
+from benchmarks.harness import median, ratio, table, take_turns
+from runtime import prepare_mxnet
+
+
+def run(smoke):
+    prepare_mxnet()
+    from utils import nearest_center
+
+    random = np.random.RandomState(0)
+    features = random.normal(size=(10_000, 2)).astype(np.float32)
+    centers = random.normal(size=(10, 2)).astype(np.float32)
+
+    def ours():
+        nearest_center(features, centers)
+
+    def loop():
+        for feature in features:
+            np.argmin(np.sum((feature - centers) ** 2, axis=1))
+
+    seconds = take_turns({"ours": ours, "loop": loop}, 1 if smoke else 7)
+    rows = [
+        ("this program", median([1000 * s for s in seconds["ours"]]), "1"),
+        (
+            "a loop over the samples (NumPy)",
+            median([1000 * s for s in seconds["loop"]]),
+            ratio(seconds["loop"], seconds["ours"]),
+        ),
+    ]
+    small = table(("10,000 features, 10 centers, feature_size 2", "ms", "/ this program"), rows)
+    return f"{small}\n\n{large(nearest_center, *((1000, 10_000) if smoke else (10_000, 10**6)))}"
+
+
+def large(nearest_center, samples, classes):
+    random = np.random.RandomState(0)
+    features = random.standard_normal((samples, 128)).astype(np.float32)
+    centers = random.standard_normal((classes, 128)).astype(np.float32)
+    a, b = random.standard_normal((2, 2048, 2048))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    products = []
+
+    def product():
+        began = time.perf_counter()
+        a @ b
+        products.append(2 * 2048**3 / (time.perf_counter() - began))
+
+    product()
+    product()
+    began = time.perf_counter()
+    nearest_center(features, centers)
+    seconds = time.perf_counter() - began
+    product()
+    more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    rate = 2 * samples * classes * 128 / seconds
+    return (
+        f"{samples:,} features against {classes:,} centers, feature_size 128: {seconds:.3g} s, "
+        f"{rate / 1e9:.3g} GFLOP/s, {rate / np.median(products):.2f} of the rate of a product of "
+        f"two float64 matrices (2048 x 2048); peak memory grew by {more / 1024:.0f} MiB beyond "
+        f"features and centers, whose matrix of distances would take "
+        f"{8 * samples * classes / 2**20:.0f} MiB."
+    )
