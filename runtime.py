@@ -97,7 +97,11 @@ def check_cluster():
     UserError
         A variable is missing, or does not lead to the scheduler.
     """
-    for name in ("DMLC_ROLE", *CLUSTER):
+    # Without a heart beat nobody would hear of a death.
+    heart_beat = {"PS_HEARTBEAT_INTERVAL": "1", "PS_HEARTBEAT_TIMEOUT": "10"}
+    for name, seconds in heart_beat.items():
+        os.environ.setdefault(name, seconds)
+    for name in ("DMLC_ROLE", *CLUSTER, *heart_beat):
         value = os.environ.get(name, "")
         if name == "DMLC_ROLE":
             valid = value in ("scheduler", "server", "worker")
@@ -122,9 +126,6 @@ def check_cluster():
             f"the scheduler cannot be at {host}:{port} ({error.strerror}): "
             "change DMLC_PS_ROOT_URI or DMLC_PS_ROOT_PORT"
         ) from error
-    # Without a heart beat nobody would hear of a death.
-    os.environ.setdefault("PS_HEARTBEAT_INTERVAL", "1")
-    os.environ.setdefault("PS_HEARTBEAT_TIMEOUT", "10")
 
 
 def use_physical_cores():

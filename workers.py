@@ -17,7 +17,7 @@ import threading
 
 import mxnet as mx
 import numpy as np
-from mxnet.base import _LIB
+from mxnet.base import _LIB, check_call
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
 from runtime import CLUSTER, note_signals
@@ -60,14 +60,14 @@ class Workers:
     """
 
     def __init__(self, kvstore):
-        announce("worker")
+        announce()
+        self.stop_watching = watch()
         self.kv = mx.kv.create(kvstore)
         note_signals()
         self.sync = kvstore == "dist_sync"
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         for name in ("stdout", "stderr"):
             setattr(sys, name, Tagged(getattr(sys, name), f"[rank {self.rank}] "))
-        self.stop_watching = watch(self.kv)
         if self.rank == 0:
             self.kv.set_optimizer(Exchange(self.sync))
         self.kv._barrier()
@@ -195,18 +195,17 @@ def join(kvstore):
 
 def serve():
     """Be the server or the scheduler that ``DMLC_ROLE`` asks for, until the workers have left."""
-    announce(os.environ["DMLC_ROLE"])
-    kv = mx.kv.create("dist")
-    stop_watching = watch(kv)
-    KVStoreServer(kv).run()
+    announce()
+    stop_watching = watch()
+    KVStoreServer(mx.kv.create("dist")).run()
     stop_watching()
 
 
-def announce(role):
+def announce():
     """Say who is waited for, and let signals end the wait."""
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, signal.SIG_DFL)  # a handler of Python's would wait as long as we do
-    host, port, servers, workers = (os.environ[name] for name in CLUSTER)
+    role, host, port, servers, workers = (os.environ[name] for name in ("DMLC_ROLE", *CLUSTER))
     print(
         f"{role}: waiting for the scheduler at {host}:{port}, {servers} server(s) and "
         f"{workers} worker(s)",
@@ -214,32 +213,43 @@ def announce(role):
     )
 
 
-def watch(kv):
+def watch():
     """End this process when another one dies; returns a function that ends the watch.
 
     The scheduler hears everyone's heart beat, the others hear the scheduler's: so it is the first
     to end, and they follow. Nothing in MXNet would ever tell a worker that waits for a dead one.
     """
-    handle, done = kv.handle, threading.Event()
-    if os.environ["DMLC_ROLE"] == "scheduler":
+    handle, role = ctypes.c_void_p(), os.environ["DMLC_ROLE"]
+    # Only a worker's key-value store waits for the others at its creation, and at its end, which
+    # this one does not have. That of a worker would be too late: some may die while others wait.
+    os.environ["DMLC_ROLE"] = "scheduler"
+    check_call(_LIB.MXKVStoreCreate(b"dist", ctypes.byref(handle)))
+    os.environ["DMLC_ROLE"] = role
+    if role == "scheduler":
         nodes = {8 + 2 * i: f"server {i}" for i in range(int(os.environ["DMLC_NUM_SERVER"]))}
         nodes.update({9 + 2 * i: f"rank {i}" for i in range(int(os.environ["DMLC_NUM_WORKER"]))})
     else:
         nodes = {SCHEDULER: "the scheduler"}
-    timeout = int(os.environ["PS_HEARTBEAT_TIMEOUT"])
+    timeout, done = int(os.environ["PS_HEARTBEAT_TIMEOUT"]), threading.Event()
+
+    def is_silent(node):
+        count = ctypes.c_int()
+        check_call(_LIB.MXKVStoreGetNumDeadNode(handle, node, ctypes.byref(count), timeout))
+        return count.value > 0
 
     def look():
-        count = ctypes.c_int()
+        before = set()
         while not done.wait(1):
-            for node, name in nodes.items():
-                _LIB.MXKVStoreGetNumDeadNode(handle, node, ctypes.byref(count), timeout)
-                if count.value:
-                    print(
-                        f"main.py: error: {name} has ended or cannot be reached: start all "
-                        "processes again, with --resume",
-                        file=sys.stderr, flush=True,
-                    )  # fmt: skip
-                    os._exit(1)
+            silent = {name for node, name in nodes.items() if is_silent(node)}
+            # Once is not enough: for a moment, just when all have met, ps-lite calls all silent.
+            for name in silent & before:
+                print(
+                    f"main.py: error: {name} has ended or cannot be reached: start all "
+                    "processes again, with --resume",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
+                os._exit(1)
+            before = silent
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

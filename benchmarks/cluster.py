@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.harness import ROOT, table
-from runtime import prepare_mxnet
+from runtime import check_cluster, prepare_mxnet
 
 FEATURE_SIZE, STEPS, SHARE = 128, 10, 64
 
@@ -43,26 +43,35 @@ def run(smoke):
     )
 
 
-def launch(workers, command, cwd, env=None):
-    """Run `command` as scheduler, server and workers at once, until all have ended."""
+def environments(servers, workers):
+    """The environments of a scheduler, servers and workers on this machine, in this order."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = {
-        **os.environ, **(env or {}), "DMLC_PS_ROOT_URI": "127.0.0.1",
-        "DMLC_PS_ROOT_PORT": str(port), "DMLC_NUM_SERVER": "1", "DMLC_NUM_WORKER": str(workers),
-    }  # fmt: skip
+        **os.environ,
+        "DMLC_PS_ROOT_URI": "127.0.0.1",
+        "DMLC_PS_ROOT_PORT": str(port),
+        "DMLC_NUM_SERVER": str(servers),
+        "DMLC_NUM_WORKER": str(workers),
+    }
+    roles = ["scheduler"] + ["server"] * servers + ["worker"] * workers
+    return [{**env, "DMLC_ROLE": role} for role in roles]
+
+
+def launch(workers, command, cwd):
+    """Run `command` as scheduler, server and workers at once; returns what the workers print."""
     processes = [
         subprocess.Popen(
             [sys.executable, *command],
-            cwd=cwd, env={**env, "DMLC_ROLE": role}, stdout=subprocess.PIPE, text=True,
+            cwd=cwd, env={**env, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
         )
-        for role in ["scheduler", "server"] + ["worker"] * workers
+        for env in environments(1, workers)
     ]  # fmt: skip
     outputs = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
         raise RuntimeError(f"{command} failed")
-    return outputs
+    return outputs[2:]
 
 
 def seconds_an_epoch(workers, epochs):
@@ -70,7 +79,7 @@ def seconds_an_epoch(workers, epochs):
     flags = ("--train", "--center_loss", "--dataset", "mnist5k", "--model", "lenet",
              "--kvstore", "dist_sync", "--epochs", str(epochs))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        launch(workers, [str(ROOT / "main.py"), *flags], folder, {"OMP_NUM_THREADS": "1"})
+        launch(workers, [str(ROOT / "main.py"), *flags], folder)
         path = Path(folder, "output", "center-loss-history.csv")
         with open(path, newline="") as file:
             seconds = sorted(float(row["seconds"]) for row in csv.DictReader(file))
@@ -80,7 +89,7 @@ def seconds_an_epoch(workers, epochs):
 def bytes_a_step(kind, num_classes):
     """What the loopback device carries for a step of two workers."""
     command = ["-m", "benchmarks.cluster", kind, str(num_classes)]
-    outputs = launch(2, command, ROOT, {"OMP_NUM_THREADS": "1"})
+    outputs = launch(2, command, ROOT)
     return next(float(text) for text in outputs if text.strip())
 
 
@@ -124,10 +133,11 @@ def exchange(kind, num_classes):
 
 
 if __name__ == "__main__":
+    check_cluster()
     prepare_mxnet()
     if os.environ["DMLC_ROLE"] == "worker":
         exchange(sys.argv[1], int(sys.argv[2]))
     else:
-        from mxnet.kvstore.kvstore_server import KVStoreServer, create
+        from workers import serve
 
-        KVStoreServer(create("dist")).run()
+        serve()

@@ -19,14 +19,9 @@ BATCH = 128
 def ours(images, *flags):
     import mxnet as mx
 
-    import data
-    import main
     import train
 
-    args, _ = main.parse(["--train", "--center_loss", *map(str, flags)])
-    split = repeated(data.read_mnist5k().train, images)
-    dataset = data.Dataset("repeated", split, split)
-    learner = train.new_learner(args, dataset, [mx.cpu()], False)
+    args, split, learner = begin(images, *flags)
     order = train.shuffled(images, 0, 0)
 
     def epoch():
@@ -36,16 +31,17 @@ def ours(images, *flags):
 
 
 def bare(images):
+    _, split, learner = begin(images)
+    return bare_epoch(learner, split)
+
+
+def bare_epoch(learner, split):
+    """A function that makes the passes of an epoch, over batches cut here."""
     import mxnet as mx
     from mxnet import autograd, gluon
 
     import data
-    import main
-    import train
 
-    args, _ = main.parse(["--train", "--center_loss"])
-    split = repeated(data.read_mnist5k().train, images)
-    learner = train.new_learner(args, data.Dataset("repeated", split, split), [mx.cpu()], False)
     cut = [slices[0] for slices in data.batches(split, BATCH, [mx.cpu()])]
     cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
     cross_entropy.hybridize(static_alloc=True)
@@ -151,6 +147,20 @@ def pytorch(images, channels_last=False):
             center_sgd.step()
 
     return epoch
+
+
+def begin(images, *flags):
+    """Flags, images and what is trained, as main.py has them."""
+    import mxnet as mx
+
+    import data
+    import main
+    import train
+
+    args, _ = main.parse(["--train", "--center_loss", *map(str, flags)])
+    split = repeated(data.read_mnist5k().train, images)
+    dataset = data.Dataset("repeated", split, split)
+    return args, split, train.new_learner(args, dataset, [mx.cpu()], False)
 
 
 def repeated(split, images):

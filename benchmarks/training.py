@@ -22,7 +22,7 @@ NAMES = {
 
 
 def run(smoke):
-    images, turns = (256, 1) if smoke else (1280, 5)
+    images, turns = (128, 1) if smoke else (1280, 5)
     names = dict(NAMES)
     version = "is not installed"
     if importlib.util.find_spec("torch"):

@@ -9,10 +9,12 @@ import time
 
 import mxnet as mx
 import numpy as np
+import psutil
 import pytest
 from conftest import Done, assert_one_line, run, start, write_digits
 
 import runs
+from benchmarks.cluster import environments
 from workers import with_every_row
 
 FLAGS = (
@@ -28,22 +30,10 @@ def launch(cwd, servers, workers, *flags, timeout=10, last=()):
     `last` are more flags for the last worker; `timeout` is after how many seconds of silence one
     is taken for dead.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env = {
-        **os.environ,
-        "DMLC_PS_ROOT_URI": "127.0.0.1",
-        "DMLC_PS_ROOT_PORT": str(port),
-        "DMLC_NUM_SERVER": str(servers),
-        "DMLC_NUM_WORKER": str(workers),
-        "PS_HEARTBEAT_TIMEOUT": str(timeout),
-    }
-    roles = ["scheduler"] + ["server"] * servers + ["worker"] * workers
     commands = [flags] * (servers + workers) + [(*flags, *last)]
     return [
-        start(*command, cwd=cwd, env={**env, "DMLC_ROLE": role})
-        for command, role in zip(commands, roles)
+        start(*command, cwd=cwd, env={**env, "PS_HEARTBEAT_TIMEOUT": str(timeout)})
+        for command, env in zip(commands, environments(servers, workers))
     ]
 
 
@@ -165,6 +155,28 @@ def test_when_one_dies_the_others_say_so_and_end(tmp_path, victim):
     assert "devices of center-loss were" in resumed.err
 
 
+def test_one_that_dies_before_all_have_met_ends_all(tmp_path):
+    """Not when it dies, for nobody is missed yet, but when the last one has come."""
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--kvstore", "dist_sync", "--data_dir", "digits")
+    *envs, late = environments(1, 2)
+    processes = [
+        start(*flags, cwd=tmp_path, env={**env, "PS_HEARTBEAT_TIMEOUT": "3"}) for env in envs
+    ]
+    dead = processes.pop()
+    while not any(
+        one.status == "ESTABLISHED" for one in psutil.Process(dead.pid).net_connections("tcp")
+    ):
+        assert dead.poll() is None
+        time.sleep(0.1)
+    time.sleep(1)  # what it says of itself to the scheduler
+    dead.send_signal(signal.SIGKILL)
+    processes.append(start(*flags, cwd=tmp_path, env={**late, "PS_HEARTBEAT_TIMEOUT": "3"}))
+    for done in finish(processes):
+        assert_one_line(done, "--resume")
+    dead.communicate()
+
+
 def test_an_error_of_one_worker_ends_all(tmp_path):
     write_digits(tmp_path / "digits")
     write_digits(tmp_path / "others", train=128)
@@ -183,6 +195,7 @@ def test_an_error_of_one_worker_ends_all(tmp_path):
         ("DMLC_PS_ROOT_PORT", "70000", "Several machines"),
         ("DMLC_NUM_SERVER", "0", "Several machines"),
         ("DMLC_NUM_WORKER", "two", "Several machines"),
+        ("PS_HEARTBEAT_TIMEOUT", "soon", "Several machines"),
     ],
 )
 def test_a_wrong_environment_is_one_line(tmp_path, monkeypatch, name, value, words):
