@@ -125,8 +125,9 @@ def new_parser():
     )
 
     def add(group, flag, text, **kwargs):
-        default = "" if kwargs.get("default") in (None, False) else " (default: %(default)s)"
-        group.add_argument(flag, help=text + default, **kwargs)
+        default = kwargs.get("default")
+        shown = "" if default is None or default is False else " (default: %(default)s)"
+        group.add_argument(flag, help=text + shown, **kwargs)
 
     # fmt: off
     group = parser.add_argument_group("actions")

@@ -1,8 +1,9 @@
 """Training loops to be compared, one a process: `python -m benchmarks.contenders NAME IMAGES`.
 
-``ours`` is the epoch loop that main.py runs; ``bare`` the hybridized passes and nothing else;
-``2019`` is written like the program of 2019; ``torch`` and ``torch-channels-last`` are PyTorch
-with the distance matrix that its center losses usually have.
+``ours`` is the epoch loop that main.py runs; ``bare`` the hybridized passes and nothing else,
+``parameter`` the same with the centers in a Parameter; ``2019`` is written like the program of
+2019; ``torch`` and ``torch-channels-last`` are PyTorch with the distance matrix that its center
+losses usually have.
 """
 
 import sys
@@ -35,6 +36,21 @@ def bare(images):
     return bare_epoch(learner, split)
 
 
+def parameter(images):
+    import mxnet as mx
+
+    import train
+    from center_loss import ParameterCenterLoss
+
+    args, split, learner = begin(images)
+    center_loss = ParameterCenterLoss(args.num_classes, args.feature_size, args.lmbd)
+    center_loss.initialize(mx.init.Xavier(magnitude=2.24))
+    center_loss.hybridize(static_alloc=True)
+    network, (_, alpha, divisor) = learner.trainers
+    centers = (train.new_trainer(center_loss, learning_rate=alpha), alpha, divisor)
+    return bare_epoch(learner._replace(center_loss=center_loss, trainers=[network, centers]), split)
+
+
 def bare_epoch(learner, split):
     """A function that makes the passes of an epoch, over batches cut here."""
     import mxnet as mx
@@ -50,7 +66,7 @@ def bare_epoch(learner, split):
         for image, label, _ in cut:
             with autograd.record():
                 output, feature = learner.net(image)
-                loss = cross_entropy(output, label) + learner.center_loss(feature, label, label)
+                loss = cross_entropy(output, label) + learner.center_loss(feature, label)
             loss.backward()
             for trainer, _, divisor in learner.trainers:
                 trainer.step(divisor)
@@ -172,6 +188,7 @@ def repeated(split, images):
 CONTENDERS = {
     "ours": ours,
     "bare": bare,
+    "parameter": parameter,
     "2019": like_2019,
     "torch": pytorch,
     "torch-channels-last": lambda images: pytorch(images, channels_last=True),
