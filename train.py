@@ -287,6 +287,17 @@ def train_epoch(learner, split, batch_size, contexts, order, name):
 
 def train_step(learner, slices):
     """Make one step; returns the sums of the losses, (len(criteria),), one NDArray a device."""
+    device_losses = backward(learner, slices)
+    if learner.workers:
+        learner.workers.step(learner)
+    else:
+        for trainer, _, divisor in learner.trainers:
+            trainer.step(divisor)
+    return [mx.nd.concat(*[loss.sum() for loss in losses], dim=0) for losses in device_losses]
+
+
+def backward(learner, slices):
+    """Give the parameters their gradients; returns the losses, a list a device, each (b,)."""
     device_losses = []
     with autograd.record():
         for image, label, batch_label in slices:
@@ -295,12 +306,7 @@ def train_step(learner, slices):
                 [loss(output, feature, label, batch_label) for loss in learner.criteria.values()]
             )
     autograd.backward([loss for losses in device_losses for loss in losses])
-    if learner.workers:
-        learner.workers.step(learner)
-    else:
-        for trainer, _, divisor in learner.trainers:
-            trainer.step(divisor)
-    return [mx.nd.concat(*[loss.sum() for loss in losses], dim=0) for losses in device_losses]
+    return device_losses
 
 
 def set_learning_rates(learner, args, epoch):
