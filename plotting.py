@@ -14,6 +14,7 @@ from PIL import Image
 FRAME_INCHES = 6.4
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
 LOSSES = ("loss", "softmax_loss", "center_loss")
+ACCURACIES = ("train_softmax", "test_softmax", "train_knn", "test_knn")
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
@@ -122,7 +123,7 @@ def class_colors(num_classes):
 
 
 def curves(history, title):
-    """Draw losses and accuracies over the epochs.
+    """Draw losses and error rates over the epochs, on logarithmic scales where none is zero.
 
     Parameters
     ----------
@@ -136,26 +137,23 @@ def curves(history, title):
         A PNG.
     """
     figure = new_figure(10, 4.2)
-    losses, accuracies = figure.subplots(1, 2)
+    losses, errors = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for axes, keys in (
-        (losses, LOSSES),
-        (accuracies, ("train_softmax", "test_softmax", "train_knn", "test_knn")),
-    ):
-        for key in keys:
-            if history[0][key] is not None:
-                style = "--" if key.startswith("train") else "-"
-                axes.plot(
-                    epochs, [row[key] for row in history], f"{style}o", markersize=3, label=key
-                )
+    for axes, keys in ((losses, LOSSES), (errors, ACCURACIES)):
+        drawn = {key: [row[key] for row in history] for key in keys if history[0][key] is not None}
+        for key, values in drawn.items():
+            if axes is errors:
+                drawn[key] = values = [1 - value for value in values]
+            style = "--" if key.startswith("train") else "-"
+            axes.plot(epochs, values, f"{style}o", markersize=3, label=key)
+        if min(map(min, drawn.values())) > 0:
+            axes.set_yscale("log")
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="0.9", linewidth=0.5)
         axes.legend(fontsize=8)
     losses.set(title="moving average of the loss, and means of its parts")
-    if all(row[key] is None or row[key] > 0 for row in history for key in LOSSES):
-        losses.set_yscale("log")
-    accuracies.set(title="accuracy")
+    errors.set(title="error rate: 1 - accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
     return to_bytes(figure)
 

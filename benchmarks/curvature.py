@@ -90,7 +90,7 @@ def measure(argv):
     best = record["history"][record["best"]["epoch"]]
     row = (
         args.prefix, best["epoch"], f"{best['lr']:g}",
-        f"{2 * (1 + args.momentum) / best['lr']:.3g}",
+        f"{2 * (1 + args.momentum) / best['lr']:g}",
         f"{largest_curvature(gradient, point):.3g}",
         f"{np.linalg.norm(gradient(point)):.3g}",
         f"{np.linalg.norm(features, axis=1).mean():.3g}",

@@ -1,0 +1,45 @@
+"""The shipped runs: their networks tell digits apart, and README.md says what their records say."""
+
+import re
+
+import mxnet as mx
+import pytest
+from conftest import ROOT, mnist5k
+
+import evaluation
+import main
+import utils
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
+ROWS = re.findall(r"^\| ([\w-]+)((?: \| [\d.]+| \| -){7}) \|$", README, re.MULTILINE)
+
+
+def open_shipped(prefix):
+    args, given = main.parse(["--test", "--prefix", prefix, "--ckpt_dir", str(ROOT / "ckpt")])
+    return utils.open_run(args, given)
+
+
+def test_both_languages_have_the_same_numbers():
+    assert ROWS and ROWS[: len(ROWS) // 2] == ROWS[len(ROWS) // 2 :]
+
+
+@pytest.mark.parametrize("prefix, cells", dict(ROWS).items())
+def test_the_table_says_what_the_record_says(prefix, cells):
+    _, record, _ = open_shipped(prefix)
+    best, last = record["history"][record["best"]["epoch"]], record["history"][-1]
+    said = cells.split(" | ")[1:]
+    wanted = [
+        *(best["test_softmax"], best["test_knn"], best["epoch"]),
+        *(last["test_softmax"], last["test_knn"], last["epoch"]),
+    ]
+    assert said[:6] == [evaluation.cell(value) for value in wanted]
+    assert record["dataset"]["name"] == "mnist" and record["dataset"]["train"] == 60_000
+
+
+@pytest.mark.parametrize("prefix", dict(ROWS))
+def test_the_network_tells_digits_apart(prefix):
+    args, record, params = open_shipped(prefix)
+    net, centers = evaluation.restore(args, record, params, mnist5k(), mx.cpu())
+    accuracy, _ = utils.evaluate(net, centers, mnist5k().test, mx.cpu())
+    assert min(accuracy.values()) > 0.98
