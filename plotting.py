@@ -139,11 +139,10 @@ def curves(history, title):
     figure = new_figure(10, 4.2)
     losses, errors = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for axes, keys in ((losses, LOSSES), (errors, ACCURACIES)):
-        drawn = {key: [row[key] for row in history] for key in keys if history[0][key] is not None}
+    for axes, keys, shown in ((losses, LOSSES, float), (errors, ACCURACIES, lambda a: 1 - a)):
+        there = [key for key in keys if history[0][key] is not None]
+        drawn = {key: [shown(row[key]) for row in history] for key in there}
         for key, values in drawn.items():
-            if axes is errors:
-                drawn[key] = values = [1 - value for value in values]
             style = "--" if key.startswith("train") else "-"
             axes.plot(epochs, values, f"{style}o", markersize=3, label=key)
         if min(map(min, drawn.values())) > 0:
