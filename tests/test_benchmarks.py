@@ -1,4 +1,4 @@
-"""The benchmarks run, in sizes that measure nothing; curvatures are those of known losses."""
+"""The benchmarks run, in sizes that measure nothing; what stands beside them is checked."""
 
 import subprocess
 import sys
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+import data
 from benchmarks.curvature import largest_curvature, measure
+from benchmarks.validation import cut
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,13 @@ def test_the_curvature_of_a_run(trained):
     prefix, epoch, lr, edge, curvature, *_ = line.strip("| ").split(" | ")
     assert (prefix, epoch, lr, edge) == ("center-loss", "0", "0.1", "20")
     assert 0 < float(curvature) < 1000
+
+
+def test_a_validation_set_is_the_end_of_the_training_set(cli, tmp_path):
+    cut(tmp_path / "validation", "digits")
+    digits = data.read_folder(tmp_path / "digits", "")
+    validation = data.read_folder(tmp_path / "validation", "")
+    assert len(validation.train.labels) == 214 and len(validation.test.labels) == 42
+    for part in range(2):
+        whole = np.concatenate([validation.train[part], validation.test[part]])
+        np.testing.assert_array_equal(whole, digits.train[part])
