@@ -1,6 +1,7 @@
 """The shipped runs: their networks tell digits apart, and README.md says what their records say."""
 
 import re
+import shlex
 
 import mxnet as mx
 import pytest
@@ -13,6 +14,7 @@ import utils
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
 ROWS = re.findall(r"^\| ([\w-]+)((?: \| [\d.]+| \| -){7}) \|$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^\| ([\w-]+) \| `python main.py (.+?)` \|", README, re.MULTILINE)
 
 
 def open_shipped(prefix):
@@ -20,8 +22,9 @@ def open_shipped(prefix):
     return utils.open_run(args, given)
 
 
-def test_both_languages_have_the_same_numbers():
-    assert ROWS and ROWS[: len(ROWS) // 2] == ROWS[len(ROWS) // 2 :]
+def test_both_languages_have_the_same_runs():
+    for rows in (ROWS, COMMANDS):
+        assert rows and rows[: len(rows) // 2] == rows[len(rows) // 2 :]
 
 
 @pytest.mark.parametrize("prefix, cells", dict(ROWS).items())
@@ -36,6 +39,16 @@ def test_the_table_says_what_the_record_says(prefix, cells):
     trained_anew = f"{prefix} is another run: 'git checkout ckpt' brings the shipped one back"
     assert said[:6] == [evaluation.cell(value) for value in wanted], trained_anew
     assert record["dataset"]["name"] == "mnist" and record["dataset"]["train"] == 60_000
+
+
+@pytest.mark.parametrize("prefix", dict(ROWS))
+def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
+    _, record, _ = open_shipped(prefix)
+    args, _ = main.parse(shlex.split(dict(COMMANDS)[prefix]))
+    assert prefix == args.prefix + "-second" * args.second_train
+    assert record["action"] == ("second_train" if args.second_train else "train")
+    for flag, value in record["flags"].items():
+        assert getattr(args, flag) == value, flag
 
 
 @pytest.mark.parametrize("prefix", dict(ROWS))
