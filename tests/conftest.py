@@ -4,7 +4,6 @@ import functools
 import gzip
 import os
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +21,7 @@ runtime.prepare_mxnet()
 
 import data  # noqa: E402
 import main  # noqa: E402
+from benchmarks.validation import idx  # noqa: E402
 
 QUICK = ("--model", "lenet", "--epochs", "1")
 
@@ -102,6 +102,5 @@ def write_digits(folder, train=256, test=100):
 
 
 def write_idx(path, array):
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    content = header + array.astype("uint8").tobytes()
+    content = idx(array)
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
