@@ -44,9 +44,13 @@ def test_the_table_says_what_the_record_says(prefix, cells):
 @pytest.mark.parametrize("prefix", dict(ROWS))
 def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     _, record, _ = open_shipped(prefix)
-    args, _ = main.parse(shlex.split(dict(COMMANDS)[prefix]))
+    args, given = main.parse(shlex.split(dict(COMMANDS)[prefix]))
     assert prefix == args.prefix + "-second" * args.second_train
     assert record["action"] == ("second_train" if args.second_train else "train")
+    if args.second_train:  # which takes the network from the run it starts from
+        _, first, _ = open_shipped(args.prefix)
+        assert record["started_from"] == {"prefix": args.prefix, "epoch": first["best"]["epoch"]}
+        args = utils.adopt_flags(args, given, first, utils.MODEL_FLAGS)
     for flag, value in record["flags"].items():
         assert getattr(args, flag) == value, flag
 
