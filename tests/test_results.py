@@ -38,7 +38,6 @@ def test_the_table_says_what_the_record_says(prefix, cells):
     ]
     trained_anew = f"{prefix} is another run: 'git checkout ckpt' brings the shipped one back"
     assert said[:6] == [evaluation.cell(value) for value in wanted], trained_anew
-    assert record["dataset"]["name"] == "mnist" and record["dataset"]["train"] == 60_000
 
 
 @pytest.mark.parametrize("prefix", dict(ROWS))
@@ -51,6 +50,8 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
         _, first, _ = open_shipped(args.prefix)
         assert record["started_from"] == {"prefix": args.prefix, "epoch": first["best"]["epoch"]}
         args = utils.adopt_flags(args, given, first, utils.MODEL_FLAGS)
+    assert record["dataset"]["name"] == (args.data_dir or "mnist")
+    assert record["dataset"]["train"] == (50_000 if args.data_dir else 60_000)
     for flag, value in record["flags"].items():
         assert getattr(args, flag) == value, flag
 
