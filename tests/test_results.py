@@ -13,8 +13,8 @@ import utils
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
-ROWS = re.findall(r"^\| ([\w-]+)((?: \| [\d.]+| \| -){7}) \|$", README, re.MULTILINE)
-COMMANDS = re.findall(r"^\| ([\w-]+) \| `python main.py (.+?)` \|", README, re.MULTILINE)
+ROWS = re.findall(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", README, re.MULTILINE)
 
 
 def open_shipped(prefix):
@@ -40,7 +40,7 @@ def test_the_table_says_what_the_record_says(prefix, cells):
     assert said[:6] == [evaluation.cell(value) for value in wanted], trained_anew
 
 
-@pytest.mark.parametrize("prefix", dict(ROWS))
+@pytest.mark.parametrize("prefix", dict(COMMANDS))
 def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     _, record, _ = open_shipped(prefix)
     args, given = main.parse(shlex.split(dict(COMMANDS)[prefix]))
