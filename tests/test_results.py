@@ -40,7 +40,7 @@ def test_the_table_says_what_the_record_says(prefix, cells):
     assert said[:6] == [evaluation.cell(value) for value in wanted], trained_anew
 
 
-@pytest.mark.parametrize("prefix", dict(COMMANDS))
+@pytest.mark.parametrize("prefix", dict(ROWS + COMMANDS))
 def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     _, record, _ = open_shipped(prefix)
     args, given = main.parse(shlex.split(dict(COMMANDS)[prefix]))
