@@ -49,7 +49,7 @@ class CenterLoss(gluon.HybridBlock):
     feature : (B, d) float
     label : (B,) integer or float
         The class of each feature.
-    batch_label : (any,) of the type of label, optional
+    batch_labels : (any,) of the type of label, optional
         Where a batch is split over devices, the labels of the whole batch: n_j counts these.
         By default they are `label`. A hybridized block takes it always or never.
 
@@ -93,9 +93,9 @@ class CenterLoss(gluon.HybridBlock):
         super().cast(dtype)
         self._dtype = dtype
 
-    def hybrid_forward(self, F, feature, label, batch_label=None):
+    def hybrid_forward(self, F, feature, label, batch_labels=None):
         center = self.embedding(label)
-        count = F.cast(count_labels(F, label, batch_label), dtype=self._dtype)
+        count = F.cast(count_labels(F, label, batch_labels), dtype=self._dtype)
         if self._formulation == "hist":
             return self._lmbd / 2 * squared_distance(F, feature, center) / count
         loss = self._lmbd / 2 * squared_distance(F, feature, F.BlockGrad(center))
@@ -122,13 +122,13 @@ class ParameterCenterLoss(gluon.HybridBlock):
         return self._lmbd / 2 * squared_distance(F, feature, center) / count_labels(F, label)
 
 
-def count_labels(F, label, batch_label=None):
+def count_labels(F, label, batch_labels=None):
     """n_{y_i}: how many of the batch's labels equal each label, shape (B,), float32.
 
     Comparing every pair costs B^2 and, unlike a histogram, nothing for every class there is.
     """
-    batch_label = label if batch_label is None else batch_label
-    equal = F.broadcast_equal(F.expand_dims(label, axis=1), F.expand_dims(batch_label, axis=0))
+    batch_labels = label if batch_labels is None else batch_labels
+    equal = F.broadcast_equal(F.expand_dims(label, axis=1), F.expand_dims(batch_labels, axis=0))
     return F.sum(F.cast(equal, dtype="float32"), axis=1)
 
 

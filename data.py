@@ -1,14 +1,15 @@
 """Image sets, read whole into memory as uint8, and the batches cut from them."""
 
+import functools
 import gzip
 import hashlib
 import math
 import os
-import sys
 import tempfile
 import threading
 import time
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,9 +17,9 @@ import mxnet as mx
 import numpy as np
 import pooch
 
-from runtime import UserError, check_signals
+from support.console import note
+from support.errors import UserError, check_signals
 
-DATASETS = ("auto", "mnist", "mnist5k")
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
@@ -43,14 +44,16 @@ class Split(NamedTuple):
     labels: np.ndarray
 
 
-class Dataset(NamedTuple):
+@dataclass(frozen=True)
+class Dataset:
     """A named set of images."""
 
     name: str
     train: Split
     test: Split
 
-    def record(self):
+    @functools.cached_property
+    def fingerprint(self):
         """What tells this set from others: name, sizes and the SHA-256 of its arrays."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
@@ -108,11 +111,10 @@ def load_dataset(dataset, data_dir, num_classes):
 
 def print_mnist5k_warning(reason):
     line = "*" * 78
-    print(
+    note(
         f"{line}\nWARNING: the full MNIST is not used. {reason}.\n"
         "Using mnist5k instead: 4,000 training and 1,000 test images. Accuracies on it are\n"
-        f"lower, and not to be compared with those on the full MNIST.\n{line}",
-        file=sys.stderr,
+        f"lower, and not to be compared with those on the full MNIST.\n{line}"
     )
 
 
@@ -235,7 +237,7 @@ def fetch_mnist(seconds=math.inf):
     missing = [name for name in MNIST_SHA1 if not is_published(folder / name)]
     if not missing:
         return folder
-    print(f"Downloading MNIST to {folder}", file=sys.stderr)
+    note(f"Downloading MNIST to {folder}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Downloads go to a folder of their own, so that an abandoned one leaves nothing behind.
@@ -306,8 +308,8 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1):
 
     Yields
     ------
-    list of (image, label, batch_label), one a device
-        image (b, 1, H, W) float32, pixel / 255; label (b,) int32; batch_label (B,) int32, the
+    list of (image, label, batch_labels), one a device
+        image (b, 1, H, W) float32, pixel / 255; label (b,) int32; batch_labels (B,) int32, the
         labels of the whole batch.
 
     Raises

@@ -1,6 +1,5 @@
 """The actions that evaluate trained runs: test one, or compare several."""
 
-import argparse
 import time
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -9,128 +8,123 @@ import numpy as np
 
 import plotting
 from data import SPLITS, load_dataset
-from runs import make_folder, write_atomically
-from utils import (
-    build,
-    centers_of,
-    choose_contexts,
-    evaluate,
-    load_params,
-    open_run,
-    same_data,
-    warn_of_other_data,
-)
+from support.console import say
+from support.network import build, build_center_loss, centers_of, choose_contexts, restore
+from support.recipe import Recipe
+from support.runs import find_run, make_folder, open_run, write_atomically
+from utils import evaluate, tightness
 
 
-def test(args, given):
+def test(args):
     """Evaluate the best network of a run on the test set, and print its accuracy.
 
     Parameters
     ----------
     args : argparse.Namespace
-        All flags.
-    given : set of str
-        Those that the user gave.
+        All flags, as `main.parse` gives them.
 
     Raises
     ------
     UserError
         Anything that the user can mend.
     """
-    knn = args.eval_method == "knn"
-    needed = "--eval_method knn" if knn else None
-    args, record, params = open_run(args, given, needs_centers_for=needed)
-    contexts = choose_contexts(args.use_gpu, args.gpus)
-    dataset = load_dataset(args.dataset, args.data_dir, args.num_classes)
-    net, centers = restore(args, record, params, dataset, contexts[0])
+    method = args.given.get("eval_method", Recipe.eval_method)
+    knn = method == "knn"
+    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
+    trained = open_run(run, args.given, needs_centers_for="--eval_method knn" if knn else None)
+    (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
+    dataset = load_dataset(args.dataset, args.data_dir, trained.network.num_classes)
+    net, centers = restored(trained, dataset, ctx)
     began = time.time()
-    accuracy, _ = evaluate(net, centers if knn else None, dataset.test, contexts[0])
+    accuracy, _ = evaluate(net, centers if knn else None, dataset.test, ctx)
     seconds = time.time() - began
-    print(f"{next(iter(params))} on {dataset.name}, by {args.eval_method}")
-    print(f"Test_acc: {accuracy[args.eval_method]:.4f}, Elapsed_time: {seconds:.6f} s")
+    say(f"{run.best} on {dataset.name}, by {method}")
+    say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
 
 
-def compare(args, given):
+def compare(args):
     """Evaluate runs on both sets by both methods, print tables, and draw their feature maps.
 
     Parameters
     ----------
     args : argparse.Namespace
         All flags; `compare` has the prefixes of the runs.
-    given : set of str
-        Those that the user gave.
 
     Raises
     ------
     UserError
         Anything that the user can mend.
     """
-    opened = [
-        open_run(argparse.Namespace(**{**vars(args), "prefix": prefix}), given)
-        for prefix in args.compare
-    ]
+    runs = [find_run(prefix, args.ckpt_dir, args.out_dir) for prefix in args.compare]
+    opened = [open_run(run, args.given) for run in runs]
     out_dir = Path(args.out_dir)
     make_folder(out_dir)
-    contexts = choose_contexts(args.use_gpu, args.gpus)
-    num_classes = min(run_args.num_classes for run_args, _, _ in opened)
+    (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
+    num_classes = min(trained.network.num_classes for trained in opened)
     dataset = load_dataset(args.dataset, args.data_dir, num_classes)
     rows = {name: [] for name in SPLITS}
-    for run_args, record, params in opened:
-        net, centers = restore(run_args, record, params, dataset, contexts[0])
+    for trained in opened:
+        net, centers = restored(trained, dataset, ctx)
         for name in SPLITS:
-            split = getattr(dataset, name)
-            accuracy, features = evaluate(net, centers, split, contexts[0])
-            last = record["history"][-1] if same_data(record, dataset) else {}
-            rows[name].append(
-                Row(
-                    run_args,
-                    record["best"]["epoch"] if record else None,
-                    accuracy["softmax"],
-                    accuracy.get("knn"),
-                    last.get("epoch"),
-                    last.get(f"{name}_softmax"),
-                    last.get(f"{name}_knn"),
-                    None if centers is None else tightness(features, split.labels, centers),
-                    features,
-                )
-            )
+            accuracy, features = evaluate(net, centers, getattr(dataset, name), ctx)
+            rows[name].append(Row.of(trained, dataset, name, accuracy, features, centers))
     for name, called in SPLITS.items():
         labels = getattr(dataset, name).labels
         panels = [
             (
                 row.features,
                 labels,
-                row.args.num_classes,
-                f"{row.args.prefix}: {dataset.name}, {called} set, accuracy {row.softmax:.4f}"
+                row.num_classes,
+                f"{row.prefix}: {dataset.name}, {called} set, accuracy {row.softmax:.4f}"
                 + (f" (softmax), {row.knn:.4f} (knn)" if row.knn is not None else " (softmax)"),
             )
             for row in rows[name]
         ]
         path = out_dir / f"{name}_feature_map_with_different_loss.jpg"
         write_atomically(path, plotting.stacked_feature_maps(panels))
-        print(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
+        say(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
 
 
-def restore(args, record, params, dataset, ctx):
-    """Make the network and the centers, if any, of what `open_run` read."""
-    warn_of_other_data(record, dataset)
-    net, center_loss = build(args, dataset, [ctx], centered=len(params) > 1)
-    load_params(params, net, center_loss)
+def restored(trained, dataset, ctx):
+    """The network of a run, and its centers if it has any."""
+    trained.warn_of_other_data(dataset)
+    net = build(trained.network, dataset.train.images.shape[1:], [ctx])
+    center_loss = build_center_loss(trained.network, [ctx]) if trained.centers else None
+    restore(trained, net, center_loss)
     return net, centers_of(center_loss)
 
 
 class Row(NamedTuple):
     """A run on one set: accuracies of its best and of its last epoch, and its best features."""
 
-    args: argparse.Namespace
-    best: Optional[int]
+    prefix: str
+    num_classes: int
     softmax: float
     knn: Optional[float]
-    last: Optional[int]
+    best: Optional[int]
     last_softmax: Optional[float]
     last_knn: Optional[float]
+    last: Optional[int]
     tightness: Optional[float]
     features: np.ndarray
+
+    @classmethod
+    def of(cls, trained, dataset, name, accuracy, features, centers):
+        """The row of a run on the set `name` of `dataset`."""
+        record, labels = trained.record, getattr(dataset, name).labels
+        last = record.history[-1] if record and record.same_data(dataset) else None
+        return cls(
+            prefix=trained.run.prefix,
+            num_classes=trained.network.num_classes,
+            softmax=accuracy["softmax"],
+            knn=accuracy.get("knn"),
+            best=record and record.best["epoch"],
+            last_softmax=last and last.accuracy(name, "softmax"),
+            last_knn=last and last.accuracy(name, "knn"),
+            last=last and last.epoch,
+            tightness=None if centers is None else tightness(features, labels, centers),
+            features=features,
+        )
 
 
 def markdown(rows):
@@ -141,37 +135,10 @@ def markdown(rows):
         "| :--: " * 8 + "|",
     ]
     for row in rows:
-        numbers = (row.softmax, row.knn, row.best, row.last_softmax, row.last_knn, row.last)
-        cells = [row.args.prefix, *map(cell, numbers), cell(row.tightness)]
+        cells = [row.prefix, *map(cell, row[2:-1])]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def cell(value):
     return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def tightness(features, labels, centers):
-    """How tight the clusters are: below 1/2 a typical feature is nearest to its own center.
-
-    Parameters
-    ----------
-    features : (N, d) float
-    labels : (N,) int
-    centers : (C, d) float
-
-    Returns
-    -------
-    float
-        The mean distance to the own center over the smallest distance between two centers, of
-        the classes that `labels` has.
-    """
-    features, centers = features.astype(np.float64), centers.astype(np.float64)
-    own = np.linalg.norm(features - centers[labels], axis=1).mean()
-    present = centers[np.unique(labels)]
-    gaps = [
-        np.linalg.norm(present[i + 1 :] - center, axis=1).min()
-        for i, center in enumerate(present[:-1])
-    ]
-    smallest = min(gaps, default=0.0)
-    return float(own / smallest) if smallest else float("inf")

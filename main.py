@@ -6,68 +6,73 @@ import os
 import shlex
 import sys
 
-from runtime import Interrupted, UserError, check_cluster, note_signals, prepare_mxnet
+from support import recipe
+from support.console import fail, note
+from support.errors import Interrupted, UserError, note_signals
+from support.heartbeat import check_cluster
+from support.startup import prepare_mxnet
 
 
 def main(argv=None):
     """Run the command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args, given = parse(argv)
-    status = act(argv, args, given)
-    if status and args.kvstore != "device":
-        sys.stdout.flush()
-        os._exit(status)  # MXNet's own end would wait for the other workers, who wait for us
-    return status
-
-
-def act(argv, args, given):
-    """Do what the flags say; returns the exit status."""
+    args = parse(argv)
     note_signals()
-    sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any character
     try:
-        if args.kvstore != "device":
-            check_cluster()
-        prepare_mxnet()
-        # Not before the flags are known to be right: MXNet takes seconds to import.
-        from evaluation import compare, test
-        from train import train
-        from workers import join, serve
-
-        if args.kvstore != "device" and os.environ["DMLC_ROLE"] != "worker":
-            serve()
-            return 0
-
-        if args.train:
-            train(args, given)
-        if args.second_train:
-            train(args, given, second=True)
-        workers = join(args.kvstore)
-        if args.test and not (workers and workers.rank):
-            test(args, given)
-        if args.compare and not (workers and workers.rank):
-            compare(args, given)
-        if workers:
-            workers.leave()
-        sys.stdout.flush()
+        act(args)
     except UserError as error:
-        print(f"main.py: error: {error}", file=sys.stderr)
-        return 1
+        fail(error)
+        return leave(args, 1)
     except Interrupted as interrupted:
         resume = ["--resume"] if interrupted.resume and not args.resume else []
         command = shlex.join(["python", "main.py", *argv, *resume])
-        print(f"Interrupted: {interrupted.kept}. To go on: {command}", file=sys.stderr)
-        return 128 + interrupted.signum
+        note(f"Interrupted: {interrupted.kept}. To go on: {command}")
+        return leave(args, 128 + interrupted.signum)
     except RuntimeError as error:
         if "emory" not in str(error):  # MXNet has no class for it
             raise
-        advice = "try a lower --batch_size, --num_classes or --feature_size"
-        print(f"main.py: error: not enough memory: {advice}", file=sys.stderr, flush=True)
+        fail("not enough memory: try a lower --batch_size, --num_classes or --feature_size")
         os._exit(1)  # MXNet's own end would raise the error again
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print("main.py: error: the output was closed; --resume goes on", file=sys.stderr)
-        return 1
+        fail("the output was closed; --resume goes on")
+        return leave(args, 1)
     return 0
+
+
+def leave(args, status):
+    """The exit status, once nobody waits for this process any more."""
+    if args.kvstore != "device":
+        # The end of MXNet's connection would wait for the other workers, who wait for us.
+        os._exit(status)
+    return status
+
+
+def act(args):
+    """Do what the flags say."""
+    alone = args.kvstore == "device"
+    if not alone:
+        check_cluster()
+    prepare_mxnet()
+    # Not before the flags are known to be right: MXNet takes seconds to import.
+    from evaluation import compare, test
+    from support.workers import Alone, Workers, serve
+    from train import train
+
+    if not alone and os.environ["DMLC_ROLE"] != "worker":
+        serve()
+        return
+    workers = Alone() if alone else Workers(args.kvstore)
+    workers.connect()
+    if args.train:
+        train(args, workers)
+    if args.second_train:
+        train(args, workers, second=True)
+    if args.test and workers.leads:
+        test(args)
+    if args.compare and workers.leads:
+        compare(args)
+    workers.leave()
 
 
 def parse(argv):
@@ -75,10 +80,9 @@ def parse(argv):
 
     Returns
     -------
-    args : argparse.Namespace
-        All flags.
-    given : set of str
-        Those that were given, not left at their defaults.
+    argparse.Namespace
+        All flags; those of a recipe, which a run's record may decide, only where they were given,
+        in the dict `given`.
 
     Raises
     ------
@@ -87,26 +91,33 @@ def parse(argv):
     """
     parser = new_parser()
     args = parser.parse_args(argv)
-    if not (args.train or args.second_train or args.test or args.compare):
-        parser.error("nothing to do: give --train, --second_train, --test or --compare")
-    if args.num_classes * args.feature_size >= 2**31 - 1:
-        parser.error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
-    softmax_only = args.train and not args.center_loss and not args.resume
-    if args.center_loss and not args.train:
-        parser.error("--center_loss goes with --train")
-    if softmax_only and args.eval_method == "knn":
-        parser.error("--eval_method knn needs centers: train with --center_loss")
-    if softmax_only and args.second_train:
-        parser.error("--second_train needs centers: train with --center_loss")
-    if args.resume and not (args.train or args.second_train):
-        parser.error("--resume goes with --train or --second_train")
-    if args.kvstore != "device" and not (args.train or args.second_train):
-        parser.error(f"--kvstore {args.kvstore} goes with --train or --second_train")
+    flags = vars(args)
+    args.given = {name: flags.pop(name) for name in recipe.Recipe.names() if name in flags}
+    check(args, parser.error)
     if args.prefix is None:
-        args.prefix = "softmax-loss" if args.train and not args.center_loss else "center-loss"
-    # argparse puts defaults only where the namespace has nothing yet.
-    given = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(args))))
-    return args, {name for name, value in vars(given).items() if value is not None}
+        softmax_only = args.train and not args.given.get("center_loss")
+        args.prefix = "softmax-loss" if softmax_only else "center-loss"
+    return args
+
+
+def check(args, error):
+    """Call `error` with a text where flags do not go together."""
+    given = recipe.Recipe.merge(args.given)
+    softmax_only = args.train and not given.center_loss and not args.resume
+    if not (args.train or args.second_train or args.test or args.compare):
+        error("nothing to do: give --train, --second_train, --test or --compare")
+    if given.num_classes * given.feature_size >= 2**31 - 1:
+        error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
+    if given.center_loss and not args.train:
+        error("--center_loss goes with --train")
+    if softmax_only and given.eval_method == "knn":
+        error("--eval_method knn needs centers: train with --center_loss")
+    if softmax_only and args.second_train:
+        error("--second_train needs centers: train with --center_loss")
+    if args.resume and not (args.train or args.second_train):
+        error("--resume goes with --train or --second_train")
+    if args.kvstore != "device" and not (args.train or args.second_train):
+        error(f"--kvstore {args.kvstore} goes with --train or --second_train")
 
 
 class Parser(argparse.ArgumentParser):
@@ -125,8 +136,10 @@ def new_parser():
     )
 
     def add(group, flag, text, **kwargs):
-        default = kwargs.get("default")
-        shown = "" if default is None or default is False else " (default: %(default)s)"
+        default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
+        shown = "" if default is None or default is False else f" (default: {default})"
+        if flag[2:] in recipe.Recipe.names():
+            kwargs["default"] = argparse.SUPPRESS  # what is absent was not given
         group.add_argument(flag, help=text + shown, **kwargs)
 
     # fmt: off
@@ -141,38 +154,39 @@ def new_parser():
     group = parser.add_argument_group("loss and network")
     add(group, "--center_loss", "train with softmax loss + center loss", action="store_true")
     add(group, "--formulation", "of the center loss: balanced between the classes of a batch, or "
-        "the paper's", choices=("hist", "paper"), default="hist")
-    add(group, "--lmbd", "weight of the center loss", type=number(0), default=1.0)
-    add(group, "--alpha", "learning rate of the centers", type=number(0), default=0.5)
+        "the paper's", choices=recipe.FORMULATIONS)
+    add(group, "--lmbd", "weight of the center loss", type=number(0))
+    add(group, "--alpha", "learning rate of the centers", type=number(0))
     add(group, "--model", "network: LeNet++ of the paper, or the smaller and faster LeNet",
-        choices=("lenetplus", "lenet"), default="lenetplus")
+        choices=recipe.MODELS)
     add(group, "--no_bias", "feature layer and classifier without biases", action="store_true")
-    add(group, "--num_classes", "number of classes", type=whole(2, 10**7), default=10)
-    add(group, "--feature_size", "number of features", type=whole(1, 10**5), default=2)
+    add(group, "--num_classes", "number of classes", type=whole(2, 10**7))
+    add(group, "--feature_size", "number of features", type=whole(1, 10**5))
 
     group = parser.add_argument_group("training")
-    add(group, "--epochs", "how often to go through the training set", type=whole(1), default=30)
-    add(group, "--batch_size", "images in a step", type=whole(1), default=128)
-    add(group, "--lr", "learning rate", type=number(0, above=True), default=0.1)
+    add(group, "--epochs", "how often to go through the training set "
+        f"(default: {recipe.EPOCHS})", type=whole(1))
+    add(group, "--batch_size", "images in a step", type=whole(1))
+    add(group, "--lr", "learning rate", type=number(0, above=True))
     add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor",
-        type=whole(1), default=10)
-    add(group, "--lr_factor", "see --lr_step", type=number(0, above=True), default=0.1)
-    add(group, "--momentum", "of SGD, for the network; in [0, 1)", type=momentum, default=0.0)
-    add(group, "--wd", "weight decay", type=number(0), default=1e-4)
-    add(group, "--seed", "the same seed gives the same numbers", type=whole(0), default=0)
+        type=whole(1))
+    add(group, "--lr_factor", "see --lr_step", type=number(0, above=True))
+    add(group, "--momentum", "of SGD, for the network; in [0, 1)", type=momentum)
+    add(group, "--wd", "weight decay", type=number(0))
+    add(group, "--seed", "the same seed gives the same numbers", type=whole(0))
     add(group, "--resume", "go on after the last finished epoch; flags not given are those the "
         "run was begun with", action="store_true")
 
     group = parser.add_argument_group("evaluation and pictures")
     add(group, "--eval_method", "class prediction, or the nearest center",
-        choices=("softmax", "knn"), default="softmax")
+        choices=recipe.EVAL_METHODS)
     add(group, "--plotting", "draw the features of each epoch, and GIFs of them",
         action="store_true")
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist is downloaded if need be; mnist5k is 5,000 images of it that "
         "need no network; auto is mnist if it can be had, else mnist5k",
-        choices=("auto", "mnist", "mnist5k"), default="auto")
+        choices=recipe.DATASETS, default="auto")
     add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not")
     add(group, "--prefix", "names every file of a run (default: center-loss; softmax-loss for "
         "--train without --center_loss)", type=prefix)

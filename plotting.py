@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from support.records import COLUMNS
+
 FRAME_INCHES = 6.4
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
-LOSSES = ("loss", "softmax_loss", "center_loss")
-ACCURACIES = ("train_softmax", "test_softmax", "train_knn", "test_knn")
+LOSSES = [column for column in COLUMNS if column.endswith("loss")]
+ACCURACIES = [column for column in COLUMNS if column.startswith(("train_", "test_"))]
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
@@ -127,8 +129,7 @@ def curves(history, title):
 
     Parameters
     ----------
-    history : list of dict
-        One an epoch, with the keys of the history's table.
+    history : list of support.records.Epoch
     title : str
 
     Returns
@@ -138,10 +139,10 @@ def curves(history, title):
     """
     figure = new_figure(10, 4.2)
     losses, errors = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
+    epochs = [epoch.epoch for epoch in history]
     for axes, keys, shown in ((losses, LOSSES, float), (errors, ACCURACIES, lambda a: 1 - a)):
-        there = [key for key in keys if history[0][key] is not None]
-        drawn = {key: [shown(row[key]) for row in history] for key in there}
+        there = [key for key in keys if getattr(history[0], key) is not None]
+        drawn = {key: [shown(getattr(epoch, key)) for epoch in history] for key in there}
         for key, values in drawn.items():
             style = "--" if key.startswith("train") else "-"
             axes.plot(epochs, values, f"{style}o", markersize=3, label=key)

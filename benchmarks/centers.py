@@ -11,7 +11,7 @@ import sys
 import psutil
 
 from benchmarks.harness import Child, answer, median, ratio, table, take_turns
-from runtime import prepare_mxnet
+from support.startup import prepare_mxnet
 
 BATCH = 128
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.harness import ROOT, table
-from runtime import check_cluster, prepare_mxnet
+from support.heartbeat import check_cluster
+from support.startup import prepare_mxnet
 
 FEATURE_SIZE, STEPS, SHARE = 128, 10, 64
 
@@ -138,6 +139,6 @@ if __name__ == "__main__":
     if os.environ["DMLC_ROLE"] == "worker":
         exchange(sys.argv[1], int(sys.argv[2]))
     else:
-        from workers import serve
+        from support.workers import serve
 
         serve()

@@ -3,70 +3,73 @@
 ``ours`` is the epoch loop that main.py runs; ``bare`` the hybridized passes and nothing else,
 ``parameter`` the same with the centers in a Parameter; ``2019`` is written like the program of
 2019; ``torch`` and ``torch-channels-last`` are PyTorch with the distance matrix that its center
-losses usually have.
+losses usually have. ``numpy-product``, ``mxnet-product`` and ``torch-product`` multiply two float32
+matrices, with IMAGES rows and columns: what these cores can do at all.
 """
 
+import itertools
 import sys
 import time
 
 import numpy as np
 
 from benchmarks.harness import answer
-from runtime import prepare_mxnet
+from support.startup import prepare_mxnet
 
 BATCH = 128
 
 
 def ours(images, *flags):
-    import mxnet as mx
-
+    """Epochs as main.py runs them: what was evaluated before does not slow the next down."""
     import train
+    from utils import evaluate
 
-    args, split, learner = begin(images, *flags)
-    order = train.shuffled(images, 0, 0)
+    split, learner = begin(images, *flags)
+    epochs = itertools.count()
 
     def epoch():
-        train.train_epoch(learner, split, args.batch_size, [mx.cpu()], order, "Epoch 0")
+        evaluate(learner.net, None, split, learner.contexts[0])
+        began = time.perf_counter()
+        train.train_epoch(learner, split, next(epochs))
+        return time.perf_counter() - began
 
     return epoch
 
 
-def bare(images):
-    _, split, learner = begin(images)
+def bare(images, *flags):
+    split, learner = begin(images, *flags)
     return bare_epoch(learner, split)
 
 
-def parameter(images):
+def parameter(images, *flags):
     import mxnet as mx
 
-    import train
     from center_loss import ParameterCenterLoss
 
-    args, split, learner = begin(images)
-    center_loss = ParameterCenterLoss(args.num_classes, args.feature_size, args.lmbd)
+    split, learner = begin(images, *flags)
+    recipe = learner.recipe
+    center_loss = ParameterCenterLoss(recipe.num_classes, recipe.feature_size, recipe.lmbd)
     center_loss.initialize(mx.init.Xavier(magnitude=2.24))
     center_loss.hybridize(static_alloc=True)
-    network, (_, alpha, divisor) = learner.trainers
-    centers = (train.new_trainer(center_loss, learning_rate=alpha), alpha, divisor)
-    return bare_epoch(learner._replace(center_loss=center_loss, trainers=[network, centers]), split)
+    learner.center_loss = center_loss
+    learner.trainers = learner.new_trainers()
+    return bare_epoch(learner, split)
 
 
 def bare_epoch(learner, split):
     """A function that makes the passes of an epoch, over batches cut here."""
     import mxnet as mx
-    from mxnet import autograd, gluon
+    from mxnet import autograd
 
     import data
 
     cut = [slices[0] for slices in data.batches(split, BATCH, [mx.cpu()])]
-    cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
-    cross_entropy.hybridize(static_alloc=True)
 
     def epoch():
         for image, label, _ in cut:
             with autograd.record():
                 output, feature = learner.net(image)
-                loss = cross_entropy(output, label) + learner.center_loss(feature, label)
+                loss = learner.cross_entropy(output, label) + learner.center_loss(feature, label)
             loss.backward()
             for trainer, _, divisor in learner.trainers:
                 trainer.step(divisor)
@@ -122,21 +125,27 @@ def like_2019(images):
     return epoch
 
 
-def pytorch(images, channels_last=False):
+def pytorch(images, *flags, channels_last=False):
     import torch
     from torch import nn
 
     random = np.random.RandomState(0)  # what the pixels are takes no time
     pixels = random.randint(0, 256, (images, 1, 28, 28)).astype(np.uint8)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    layers, before = [], 1
-    for channels in (32, 64, 128):
-        for _ in range(2):
-            layers += [nn.Conv2d(before, channels, 5, padding=2), nn.LeakyReLU(0.01)]
-            before = channels
-        layers.append(nn.MaxPool2d(2))
-    features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 3 * 3, 2))
-    features, output = features.to(memory_format=layout), nn.Linear(2, 10)
+    if "lenet" in flags:
+        layers = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [nn.Flatten(), nn.Linear(50 * 4 * 4, 2)]
+    else:
+        layers, before = [], 1
+        for channels in (32, 64, 128):
+            for _ in range(2):
+                layers += [nn.Conv2d(before, channels, 5, padding=2), nn.LeakyReLU(0.01)]
+                before = channels
+            layers.append(nn.MaxPool2d(2))
+        layers += [nn.Flatten(), nn.Linear(128 * 3 * 3, 2)]
+    features = nn.Sequential(*layers).to(memory_format=layout)
+    output = nn.Linear(2, 10)
     centers = nn.Parameter(torch.randn(10, 2))
     network = [*features.parameters(), *output.parameters()]
     sgd = torch.optim.SGD(network, lr=0.1, weight_decay=1e-4)
@@ -166,17 +175,19 @@ def pytorch(images, channels_last=False):
 
 
 def begin(images, *flags):
-    """Flags, images and what is trained, as main.py has them."""
+    """Images and what is trained on them, as main.py has it."""
     import mxnet as mx
 
     import data
     import main
-    import train
+    from learner import Learner
+    from support.recipe import Recipe
+    from support.workers import Alone
 
-    args, _ = main.parse(["--train", "--center_loss", *map(str, flags)])
+    args = main.parse(["--train", "--center_loss", *map(str, flags)])
     split = repeated(data.read_mnist5k().train, images)
-    dataset = data.Dataset("repeated", split, split)
-    return args, split, train.new_learner(args, dataset, [mx.cpu()], False)
+    recipe = Recipe.merge(args.given)
+    return split, Learner(recipe, split.images.shape[1:], [mx.cpu()], Alone())
 
 
 def repeated(split, images):
@@ -185,13 +196,35 @@ def repeated(split, images):
     return type(split)(split.images[rows], split.labels[rows])
 
 
+def numpy_product(size):
+    a, b, c = np.random.RandomState(0).rand(3, size, size).astype(np.float32)
+    return lambda: np.dot(a, b, out=c) is None
+
+
+def mxnet_product(size):
+    import mxnet as mx
+
+    a, b = mx.nd.random.uniform(shape=(2, size, size))
+    return lambda: mx.nd.dot(a, b).wait_to_read()
+
+
+def torch_product(size):
+    import torch
+
+    a, b = torch.rand(2, size, size)
+    return lambda: a @ b is None
+
+
 CONTENDERS = {
     "ours": ours,
     "bare": bare,
     "parameter": parameter,
     "2019": like_2019,
     "torch": pytorch,
-    "torch-channels-last": lambda images: pytorch(images, channels_last=True),
+    "torch-channels-last": lambda images, *flags: pytorch(images, *flags, channels_last=True),
+    "numpy-product": numpy_product,
+    "mxnet-product": mxnet_product,
+    "torch-product": torch_product,
 }
 
 
@@ -203,7 +236,6 @@ if __name__ == "__main__":
 
     def timed():
         began = time.perf_counter()
-        epoch()
-        return time.perf_counter() - began
+        return epoch() or time.perf_counter() - began
 
     answer(timed)

@@ -7,12 +7,15 @@ sets. None of this knows the network, so it is measured as what a whole epoch of
 costs next to nothing takes beyond that network's own passes, and compared with LeNet++'s passes.
 """
 
+import contextlib
 import os
+import sys
 import tempfile
+import time
 
 from benchmarks.contenders import bare_epoch, repeated
 from benchmarks.harness import median, ratio, table, take_turns
-from runtime import prepare_mxnet
+from support.startup import prepare_mxnet
 
 
 def run(smoke):
@@ -22,25 +25,28 @@ def run(smoke):
     import data
     import main
     import models
-    import runs
     import train
+    from learner import Learner
+    from support import recipe, runs
+    from support.workers import Alone
     from utils import EVALUATION_BATCH
 
     # LeNet++ makes a share of the passes only: each costs what the one before did.
     sizes, share, turns = ((256, 128), 2, 1) if smoke else ((60_000, 10_000), 40, 5)
     digits = data.read_mnist5k()
-    models.MODELS["pixels"] = lambda *args, **kwargs: models.FeatureNet([], *args, **kwargs)
+    models.Pixels = lambda *args, **kwargs: models.FeatureNet([], *args, **kwargs)
+    recipe.MODELS["pixels"] = "Pixels"
 
     def repeat(*sizes):
         return data.Dataset("repeated", *map(repeated, (digits.train, digits.test), sizes))
 
     def begin(model, dataset, *flags):
-        args, _ = main.parse(["--train", "--center_loss", *flags])
-        args.model = model
-        return args, train.new_learner(args, dataset, [mx.cpu()], False)
+        args = main.parse(["--train", "--center_loss", "--model", model, *flags])
+        shape = dataset.train.images.shape[1:]
+        return Learner(recipe.Recipe.merge(args.given), shape, [mx.cpu()], Alone())
 
     def passes(model, dataset):
-        _, learner = begin(model, dataset)
+        learner = begin(model, dataset)
         train_passes = bare_epoch(learner, dataset.train)
         cut = [
             slices[0][0]
@@ -57,12 +63,16 @@ def run(smoke):
         return all_passes
 
     def epoch(dataset, *flags):
-        args, learner = begin("pixels", dataset, *flags)
+        learner = begin("pixels", dataset, *flags)
         run = runs.Run("run", "ckpt", "output")
 
         def whole():
-            record = train.new_record(args, False, run, dataset, [mx.cpu()], None, None)
-            train.finish_epoch(args, run, record, dataset, learner, [mx.cpu()], 0)
+            began = time.perf_counter()
+            with contextlib.redirect_stdout(sys.stderr):
+                job = train.Job(run, learner.recipe, epochs=1)
+                job.begin(learner, dataset)
+                losses, sizes = train.train_epoch(learner, dataset.train, 0)
+                job.report(learner, dataset, losses, sizes, time.perf_counter() - began)
 
         return whole
 

@@ -10,7 +10,7 @@ import tracemalloc
 import numpy as np
 
 from benchmarks.harness import median, ratio, table, take_turns
-from runtime import prepare_mxnet
+from support.startup import prepare_mxnet
 
 CALLS = 50  # a turn
 

@@ -17,7 +17,7 @@ def run(smoke):
     contenders = {
         "`python -c pass`": lambda: until_end("-c", "pass"),
         "`python -c 'import mxnet'`": lambda: until_end(
-            "-c", "from runtime import prepare_mxnet; prepare_mxnet()"
+            "-c", "from support.startup import prepare_mxnet; prepare_mxnet()"
         ),
         "`main.py --help`": lambda: until_end("main.py", "--help"),
         "`main.py --train ...` to its first step": until_first_step,

@@ -1,15 +1,10 @@
-"""The benchmarks run, in sizes that measure nothing; what stands beside them is checked."""
+"""The benchmarks run, in sizes that measure nothing."""
 
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from conftest import ROOT
-
-import data
-from benchmarks.curvature import largest_curvature, measure
-from benchmarks.validation import cut
+from helpers import ROOT
 
 
 @pytest.mark.parametrize(
@@ -30,28 +25,3 @@ def test_an_unknown_part_is_named():
         [sys.executable, "-m", "benchmarks", "sped"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2 and "sped" in done.stderr
-
-
-def test_the_largest_curvature_of_a_quadratic_is_its_largest_eigenvalue():
-    random = np.random.RandomState(1)
-    basis, _ = np.linalg.qr(random.normal(size=(30, 30)))
-    hessian = basis @ np.diag(np.linspace(-3, 17, 30)) @ basis.T
-    found = largest_curvature(lambda x: hessian @ x + 1, random.normal(size=30), iterations=200)
-    assert found == pytest.approx(17, rel=1e-3)
-
-
-def test_the_curvature_of_a_run(trained):
-    line = measure(["--data_dir", "digits"]).splitlines()[-1]
-    prefix, epoch, lr, edge, curvature, *_ = line.strip("| ").split(" | ")
-    assert (prefix, epoch, lr, edge) == ("center-loss", "0", "0.1", "20")
-    assert 0 < float(curvature) < 1000
-
-
-def test_a_validation_set_is_the_end_of_the_training_set(cli, tmp_path):
-    cut(tmp_path / "validation", "digits")
-    digits = data.read_folder(tmp_path / "digits", "")
-    validation = data.read_folder(tmp_path / "validation", "")
-    assert len(validation.train.labels) == 214 and len(validation.test.labels) == 42
-    for part in range(2):
-        whole = np.concatenate([validation.train[part], validation.test[part]])
-        np.testing.assert_array_equal(whole, digits.train[part])

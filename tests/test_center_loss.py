@@ -7,7 +7,7 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon
@@ -59,12 +59,12 @@ def make(cls, center, *args, **kwargs):
     return block
 
 
-def backward(block, feature, label, dtype="int32", *batch_label):
+def backward(block, feature, label, dtype="int32", *batch_labels):
     """Loss and gradient of the features; the block's parameters receive theirs."""
     feature = mx.nd.array(feature)
     feature.attach_grad()
     with autograd.record():
-        loss = block(feature, mx.nd.array(label, dtype=dtype), *batch_label)
+        loss = block(feature, mx.nd.array(label, dtype=dtype), *batch_labels)
     loss.backward()
     return loss.asnumpy(), feature.grad.asnumpy()
 
@@ -148,8 +148,8 @@ def test_slices_of_a_batch_count_the_labels_of_all(formulation, case, cut):
     parts, gradient = [], np.zeros_like(center)
     for rows in (slice(0, cut), slice(cut, None)) if cut else (slice(None),):
         sliced = make(CenterLoss, center, lmbd, formulation)
-        batch_label = mx.nd.array(label, dtype="int32")
-        parts.append(backward(sliced, feature[rows], label[rows], "int32", batch_label)[0])
+        batch_labels = mx.nd.array(label, dtype="int32")
+        parts.append(backward(sliced, feature[rows], label[rows], "int32", batch_labels)[0])
         gradient += sliced.embedding.weight.grad().asnumpy()
     np.testing.assert_allclose(np.concatenate(parts), loss, **TOLERANCE)
     np.testing.assert_allclose(gradient, whole.embedding.weight.grad().asnumpy(), **TOLERANCE)

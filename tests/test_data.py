@@ -12,12 +12,12 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import assert_one_line, mnist5k, write_digits, write_idx
+from helpers import assert_one_line, mnist5k, write_digits, write_idx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
-from runtime import UserError
+from support.errors import UserError
 
 
 def test_idx_files_packed_or_not(tmp_path):
@@ -35,7 +35,8 @@ def test_mnist5k_is_stratified():
     for split, count in ((mnist5k().train, 400), (mnist5k().test, 100)):
         np.testing.assert_array_equal(np.bincount(split.labels), [count] * 10)
     assert mnist5k().train.images.max() == 255
-    rows = {image.tobytes() for split in mnist5k()[1:] for image in split.images}
+    splits = (mnist5k().train, mnist5k().test)
+    rows = {image.tobytes() for split in splits for image in split.images}
     assert len(rows) == 5000  # nothing of the test set is trained on
 
 
@@ -231,11 +232,11 @@ def test_batches_hold_every_row_once_and_all_labels(devices):
     rows = []
     for slices in data.batches(split, 4, [mx.cpu(i) for i in range(devices)], order):
         labels = np.concatenate([label.asnumpy() for _, label, _ in slices])
-        for i, (image, label, batch_label) in enumerate(slices):
+        for i, (image, label, batch_labels) in enumerate(slices):
             assert image.context == mx.cpu(i)
             wanted = split.images[label.asnumpy()].astype(np.float32) / 255
             np.testing.assert_array_equal(image.asnumpy(), wanted)
-            np.testing.assert_array_equal(batch_label.asnumpy(), labels)
+            np.testing.assert_array_equal(batch_labels.asnumpy(), labels)
         rows.append(labels)
     assert [len(row) for row in rows] == [4, 4, 3]
     np.testing.assert_array_equal(np.concatenate(rows), order)

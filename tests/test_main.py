@@ -9,10 +9,11 @@ import sys
 import imageio.v3 as iio
 import numpy as np
 import pytest
-from conftest import QUICK, ROOT, assert_one_line, run, write_digits
+from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 
-import runtime
 from models import LeNet
+from support import startup
+from support.errors import UserError
 
 EPOCH_LINE = (
     r"^Epoch \[{}\]: Loss=\d+\.\d{{6}}, Train-Acc=[01]\.\d{{6}}, "
@@ -89,13 +90,13 @@ def read_history(folder, prefix):
 
 
 def test_second_train_moves_neither_centers_nor_classifier(trained, tmp_path):
-    from runs import unpack_params
+    from support.params import unpack
 
     done = trained("--second_train", "--data_dir", "digits", "--epochs", 2)
     assert done.status == 0, done.err
 
     def read(name):
-        return unpack_params((tmp_path / "ckpt" / name).read_bytes())
+        return unpack((tmp_path / "ckpt" / name).read_bytes())
 
     first, second = read("center-loss-best.params"), read("center-loss-second-best.params")
     for name in first:
@@ -263,7 +264,7 @@ def test_an_empty_or_overlong_prefix_is_refused(cli):
 
 def test_missing_checkpoints(cli):
     for flags in (["--test"], ["--second_train"], ["--test", "--eval_method", "knn"]):
-        assert_one_line(cli(*flags), "center-loss-best.params is missing")
+        assert_one_line(cli(*flags, "--prefix", "mine"), "mine-best.params is missing")
 
 
 def test_a_softmax_only_run_has_no_centers(cli, monkeypatch):
@@ -363,17 +364,17 @@ def test_what_is_installed_beside_mxnet_is_checked(monkeypatch):
     import numpy
 
     monkeypatch.setattr(numpy, "__version__", "2.1.0")
-    with pytest.raises(runtime.UserError, match="NumPy 2.1.0"):
-        runtime.prepare_mxnet()
+    with pytest.raises(UserError, match="NumPy 2.1.0"):
+        startup.prepare_mxnet()
 
 
 def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
     import joblib
 
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    runtime.use_physical_cores()
-    assert runtime.os.environ["OMP_NUM_THREADS"] == "7"
+    startup.use_physical_cores()
+    assert startup.os.environ["OMP_NUM_THREADS"] == "7"
     monkeypatch.delenv("OMP_NUM_THREADS")
-    runtime.use_physical_cores()
+    startup.use_physical_cores()
     cores = joblib.cpu_count(only_physical_cores=True)
-    assert runtime.os.environ["OMP_NUM_THREADS"] == str(cores)
+    assert startup.os.environ["OMP_NUM_THREADS"] == str(cores)

@@ -11,11 +11,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, assert_one_line, run, start, write_digits
+from helpers import ROOT, assert_one_line, run, start, write_digits
 
 import data
 import plotting
-import runs
+from support import runs
 
 FLAGS = (
     "--data_dir", "digits", "--model", "lenet", "--momentum", 0.9, "--lr_step", 2, "--lr", 0.05,
@@ -28,9 +28,10 @@ EPOCHS = 4
 KILLER = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-import main, runtime
-runtime.prepare_mxnet()
-import runs
+import main
+from support import startup
+startup.prepare_mxnet()
+from support import runs
 left = {operation}
 def count():
     global left
@@ -306,18 +307,18 @@ def test_a_new_run_replaces_an_old_one_only_when_it_has_something(two_epochs, tm
     done = two_epochs("--train", "--center_loss", *FLAGS, "--epochs", 1, "--seed", 1)
     assert "a new run replaces the old one" in done.out
     record = runs.Run("center-loss", "ckpt", "output").read_record()
-    assert len(record["history"]) == 1 and record["flags"]["seed"] == 1
+    assert len(record.history) == 1 and record.recipe.seed == 1
 
 
 def test_what_a_record_says(two_epochs):
     record = runs.Run("center-loss", "ckpt", "output").read_record()
-    assert record["action"] == "train" and record["flags"]["momentum"] == 0.9
-    assert record["dataset"]["name"] == "digits" and record["dataset"]["train"] == 256
-    assert record["best"]["accuracy"] == max(row["test_softmax"] for row in record["history"])
-    assert record["started_from"] is None
-    assert set(record["versions"]) == {"python", "mxnet", "numpy"}
-    assert data.load_dataset("auto", "digits", 10).record() == record["dataset"]
+    assert record.recipe.action == "train" and record.recipe.momentum == 0.9
+    assert record.dataset["name"] == "digits" and record.dataset["train"] == 256
+    assert record.best["accuracy"] == max(epoch.test_softmax for epoch in record.history)
+    assert record.started_from is None
+    assert set(record.surroundings["versions"]) == {"python", "mxnet", "numpy"}
+    assert data.load_dataset("auto", "digits", 10).fingerprint == record.dataset
     flags = ("--second_train", "--data_dir", "digits", "--epochs", 1)
     assert two_epochs(*flags).status == 0
     second = runs.Run("center-loss-second", "ckpt", "output").read_record()
-    assert second["started_from"] == {"prefix": "center-loss", "epoch": record["best"]["epoch"]}
+    assert second.started_from == {"prefix": "center-loss", "epoch": record.best["epoch"]}

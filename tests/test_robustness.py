@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import QUICK, assert_one_line, mnist5k, run, write_digits, write_idx
+from helpers import QUICK, assert_one_line, mnist5k, run, write_digits, write_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import runs
-from runtime import UserError
+from support import params, runs
+from support.errors import UserError
+from support.recipe import Recipe
+from support.records import Epoch, Record
 
 arrays = st.dictionaries(
     st.text("ab.01é中", max_size=8),
@@ -31,22 +33,22 @@ def assert_same(read, written):
 @given(written=arrays)
 def test_mxnet_reads_what_we_write_and_we_read_what_it_writes(written, tmp_path_factory):
     path = tmp_path_factory.mktemp("params") / "file.params"
-    path.write_bytes(runs.pack_params(written))
+    path.write_bytes(params.pack(written))
     assert_same({name: array.asnumpy() for name, array in mx.nd.load(str(path)).items()}, written)
     mx.nd.save(str(path), {name: mx.nd.array(array) for name, array in written.items()})
-    assert path.read_bytes() == runs.pack_params(written)
-    assert_same(runs.unpack_params(path.read_bytes()), written)
+    assert path.read_bytes() == params.pack(written)
+    assert_same(params.unpack(path.read_bytes()), written)
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), written=arrays)
 def test_damaged_parameters_are_refused_or_read(data, written):
-    content = bytearray(runs.pack_params(written))
+    content = bytearray(params.pack(written))
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
-        read = runs.unpack_params(content)
+        read = params.unpack(content)
     except ValueError as error:
         assert str(error)
     else:
@@ -58,14 +60,14 @@ def test_damaged_parameters_are_refused_or_read(data, written):
 @example(content=b"\x12\x01" + b"\0" * 14 + b"\xff" * 8)
 def test_any_bytes_are_refused(content):
     with pytest.raises(ValueError):
-        runs.unpack_params(content)
+        params.unpack(content)
 
 
 @pytest.mark.parametrize("kind", ["float64", "int32", "uint8"])
 def test_other_types_are_refused(kind, tmp_path):
     mx.nd.save(str(tmp_path / "a"), {"a": mx.nd.ones(3, dtype=kind)})
     with pytest.raises(ValueError, match="unknown type"):
-        runs.unpack_params((tmp_path / "a").read_bytes())
+        params.unpack((tmp_path / "a").read_bytes())
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -83,19 +85,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     run = runs.Run("run", tmp_path, tmp_path)
-    record = {"prefix": "run", "sha256": {}}
-    first = runs.pack_params({"a": np.ones(1, np.float32)})
-    second = runs.pack_params({"a": np.zeros(1, np.float32)})
+    surroundings = {"versions": {}, "threads": "1", "devices": ["cpu(0)"]}
+    record = Record("run", None, Recipe(), 2, {}, surroundings)
+    record.append(Epoch(0, "digits", 0.1, 1.0, 1.0, None, 0.5, 0.5, None, None, 1.0))
+    first, second = ({"a": np.full(1, value, np.float32)} for value in (1, 0))
     run.commit(record, {run.best: first, run.resume: first})
     # Killed before the record was replaced: the new files are leftovers.
-    runs.write_new(run.best, second)
+    runs.write_new(run.best, params.pack(second))
     assert run.read_params(run.best, run.read_record())["a"] == 1
-    run.settle(run.read_record())
-    assert run.best.read_bytes() == first and not runs.new_name(run.best).exists()
+    run.recover(run.read_record())
+    assert run.best.read_bytes() == params.pack(first) and not runs.new_name(run.best).exists()
     # Killed between the record and the renaming: the new files are the run's.
     run.commit(record, {run.best: second, run.resume: second})
     run.best.rename(runs.new_name(run.best))
-    run.best.write_bytes(first)
+    run.best.write_bytes(params.pack(first))
     assert run.read_params(run.best, run.read_record())["a"] == 0
-    run.settle(run.read_record())
-    assert run.best.read_bytes() == second and not runs.new_name(run.best).exists()
+    run.recover(run.read_record())
+    assert run.best.read_bytes() == params.pack(second) and not runs.new_name(run.best).exists()

@@ -3,25 +3,33 @@
 import mxnet as mx
 import numpy as np
 import pytest
-from conftest import mnist5k
+from helpers import mnist5k
 
 import data
 import main
 import train
 import utils
-from runtime import UserError
+from learner import Learner
+from support.errors import UserError
+from support.network import centers_of, get_params
+from support.recipe import Recipe
+from support.workers import Alone
 
 
-def learn(contexts, size, *flags, second=False, batch_size=32):
+def new_learner(split, contexts, *flags):
+    """A LeNet with softmax and center loss, as these flags ask for."""
+    args = main.parse(["--train", "--center_loss", "--model", "lenet", *map(str, flags)])
+    recipe = Recipe.merge(args.given)
+    return Learner(recipe, split.images.shape[1:], contexts, Alone())
+
+
+def learn(contexts, size, *flags):
     """Train an epoch on the first `size` of every 16th image; returns losses and parameters."""
-    args, _ = main.parse(["--train", "--center_loss", "--model", "lenet", *flags])
     split = data.Split(*(array[::16][:size] for array in mnist5k().train))
-    dataset = data.Dataset("small", split, split)
-    learner = train.new_learner(args, dataset, contexts, second)
-    order = train.shuffled(size, 0, 0)
-    losses, sizes = train.train_epoch(learner, split, batch_size, contexts, order, "Epoch 0")
+    learner = new_learner(split, contexts, "--batch_size", 32, *flags)
+    losses, sizes = train.train_epoch(learner, split, 0)
     assert sizes.sum() == size and len(losses) == len(sizes)
-    return losses, {**utils.get_params(learner.net), **utils.get_params(learner.center_loss)}
+    return losses, {**get_params(learner.net), **get_params(learner.center_loss)}
 
 
 @pytest.mark.parametrize("formulation", ["hist", "paper"])
@@ -41,13 +49,11 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
     """One step of 20 images at batch size 32: SGD divides by 32 (hist) or not at all (paper)."""
     alpha, lmbd = 0.5, 0.7
     flags = ("--formulation", formulation, "--lmbd", str(lmbd), "--alpha", str(alpha))
-    args, _ = main.parse(["--train", "--center_loss", "--model", "lenet", *flags])
-    args.batch_size = 32
     split = data.Split(*(array[::200] for array in mnist5k().train))
-    learner = train.new_learner(args, data.Dataset("tiny", split, split), [mx.cpu()], False)
-    before = train.centers_of(learner.center_loss)
+    learner = new_learner(split, [mx.cpu()], "--batch_size", 32, *flags)
+    before = centers_of(learner.center_loss)
     _, features = utils.predict(learner.net, split, mx.cpu())
-    train.train_epoch(learner, split, 32, [mx.cpu()], np.arange(20), "Epoch 0")
+    train.train_epoch(learner, split, 0)
     wanted = before.astype(np.float64)
     for j in range(10):
         members = features[split.labels == j].astype(np.float64)
@@ -55,11 +61,11 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
             wanted[j] -= alpha * lmbd / 32 * np.mean(before[j] - members, axis=0)
         else:
             wanted[j] -= alpha * np.sum(before[j] - members, axis=0) / (1 + len(members))
-    np.testing.assert_allclose(train.centers_of(learner.center_loss), wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(centers_of(learner.center_loss), wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_larger_than_the_set():
-    losses, _ = learn([mx.cpu()], 20, batch_size=1000)
+    losses, _ = learn([mx.cpu()], 20, "--batch_size", 1000)
     assert losses.shape == (1, 2)
 
 
@@ -74,16 +80,15 @@ def test_a_batch_smaller_than_the_number_of_devices_is_refused():
 def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
     """At most one look in READ_EVERY steps: no step waits for its own loss."""
     steps, reads = [], []
-    step, asnumpy = train.train_step, mx.nd.NDArray.asnumpy
-    monkeypatch.setattr(train, "train_step", lambda *args: (steps.append(1), step(*args))[1])
+    step, asnumpy = Learner.step, mx.nd.NDArray.asnumpy
+    monkeypatch.setattr(Learner, "step", lambda *args: (steps.append(1), step(*args))[1])
     monkeypatch.setattr(
         mx.nd.NDArray, "asnumpy", lambda self: (reads.append(len(steps)), asnumpy(self))[1]
     )
     monkeypatch.setattr(mx.nd.NDArray, "asscalar", None)
     split = data.Split(*(array[:100] for array in mnist5k().train))
-    args, _ = main.parse(["--train", "--center_loss", "--model", "lenet"])
-    learner = train.new_learner(args, data.Dataset("small", split, split), [mx.cpu()], False)
+    learner = new_learner(split, [mx.cpu()], "--batch_size", 1)
     reads.clear()
-    train.train_epoch(learner, split, 1, [mx.cpu()], np.arange(100), "Epoch 0")
+    train.train_epoch(learner, split, 0)
     assert len(reads) == 100
     assert all(read - i >= train.READ_EVERY for i, read in enumerate(reads[:64], start=1))

@@ -11,11 +11,10 @@ import mxnet as mx
 import numpy as np
 import psutil
 import pytest
-from conftest import Done, assert_one_line, run, start, write_digits
+from helpers import Done, assert_one_line, environments, run, start, write_digits
 
-import runs
-from benchmarks.cluster import environments
-from workers import with_every_row
+from support import params
+from support.workers import with_every_row
 
 FLAGS = (
     "--train", "--center_loss", "--model", "lenet", "--batch_size", 1000, "--lr", 0.05,
@@ -50,7 +49,7 @@ def finish(processes):
 def parameters(folder, prefix="center-loss"):
     """What `prefix`, a run of rank 0 or of a single process, ended with."""
     content = (folder / "ckpt" / f"{prefix}-resume.params").read_bytes()
-    return runs.unpack_params(content)
+    return params.unpack(content)
 
 
 def digests(done):
@@ -58,22 +57,22 @@ def digests(done):
     return re.findall(r"^\[rank [12]\] Epoch \[\d\]: parameters (\w+)$", done.out, re.M)
 
 
-def digest(params):
+def digest(arrays):
     """The same of what rank 0 or a single process wrote."""
     parts = {}
     for part in ("network", "centers"):
         parts.update(
             (name.partition(".")[2], array)
-            for name, array in params.items()
+            for name, array in arrays.items()
             if name.startswith(f"{part}.")
         )
-    return hashlib.sha256(runs.pack_params(parts)).hexdigest()[:12]
+    return hashlib.sha256(params.pack(parts)).hexdigest()[:12]
 
 
-def assert_close(params, wanted, tolerance):
-    assert params.keys() == wanted.keys()
+def assert_close(arrays, wanted, tolerance):
+    assert arrays.keys() == wanted.keys()
     for name, array in wanted.items():
-        difference = np.linalg.norm(params[name] - array)
+        difference = np.linalg.norm(arrays[name] - array)
         assert difference <= tolerance * np.linalg.norm(array), name
 
 

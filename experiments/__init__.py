@@ -1,0 +1,1 @@
+"""What the pages in docs/ measure beside the program's own numbers; each has its --help."""

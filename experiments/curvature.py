@@ -1,0 +1,130 @@
+"""How curved the training loss is where a run stands, and so which learning rates hold there.
+
+`python -m experiments.curvature` takes the flags of `main.py --test`, and looks at the best network
+of a run. Along a direction of curvature h gradient descent with learning rate lr multiplies its
+distance to the bottom by 1 - lr h in every step, so it holds only where h < 2 / lr; with momentum
+m where h < 2 (1 + m) / lr. Training tends to rise to that very edge (Cohen et al., "Gradient
+Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021), and a loss that
+suddenly jumps has crossed it.
+"""
+
+import sys
+
+import numpy as np
+
+import main
+from support.errors import UserError
+from support.startup import prepare_mxnet
+
+BATCHES, ITERATIONS, STEP = 8, 12, 0.01
+
+
+def largest_curvature(gradient, point, iterations=ITERATIONS, step=STEP):
+    """The eigenvalue of largest magnitude of a loss's Hessian, by power iteration.
+
+    Parameters
+    ----------
+    gradient : function
+        From (n,) to (n,) float64.
+    point : (n,) float64
+        Where.
+    iterations : int
+    step : float
+        How far from `point`, to both sides, gradients are compared.
+
+    Returns
+    -------
+    float
+    """
+    direction = np.random.RandomState(0).normal(size=len(point))
+    for _ in range(iterations):
+        direction /= np.linalg.norm(direction)
+        ahead, behind = (gradient(point + sign * step * direction) for sign in (1, -1))
+        image = (ahead - behind) / (2 * step)
+        curvature, direction = float(direction @ image), image
+    return curvature
+
+
+def measure(argv):
+    """A table of one row; raises UserError as main.py --test does."""
+    args = main.parse(["--test", *argv])
+    prepare_mxnet()
+    from data import Split, batches, load_dataset
+    from learner import Learner
+    from support.network import choose_contexts, restore
+    from support.runs import find_run, open_run
+    from support.workers import Alone
+    from train import shuffled
+    from utils import predict
+
+    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
+    trained = open_run(run, args.given)
+    if trained.record is None:
+        raise UserError(f"{args.prefix} has no record, which says how it was trained")
+    recipe = trained.record.recipe
+    contexts = choose_contexts(args.use_gpu, None)
+    train_set = load_dataset(args.dataset, args.data_dir, recipe.num_classes).train
+    learner = Learner(recipe, train_set.images.shape[1:], contexts, Alone())
+    restore(trained, learner.net, learner.center_loss)
+    order = shuffled(len(train_set.labels), recipe.seed, 0)[: BATCHES * recipe.batch_size]
+    cut = list(batches(train_set, recipe.batch_size, contexts, order))
+    gradient, point = gradient_of(learner, cut, len(order))
+    split = Split(*(array[order] for array in train_set))
+    _, features = predict(learner.net, split, contexts[0])
+    best = trained.record.history[trained.record.best["epoch"]]
+    header = ("run", "epoch", "lr", "edge", "largest curvature", "gradient", "mean feature norm")
+    row = (
+        args.prefix, str(best.epoch), f"{best.lr:g}",
+        f"{2 * (1 + recipe.momentum) / best.lr:g}",
+        f"{largest_curvature(gradient, point):.3g}",
+        f"{np.linalg.norm(gradient(point)):.3g}",
+        f"{np.linalg.norm(features, axis=1).mean():.3g}",
+    )  # fmt: skip
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(row), row))
+
+
+def gradient_of(learner, cut, images):
+    """The gradient of the mean loss over batches, and where the network is.
+
+    Parameters
+    ----------
+    learner : Learner
+    cut : list
+        The batches, as `data.batches` yields them.
+    images : int
+        How many there are in all.
+
+    Returns
+    -------
+    gradient : function
+        From the network's parameters, (n,) float64, to the same.
+    point : (n,) float64
+    """
+    import mxnet as mx
+
+    weights = list(learner.net.collect_params().values())
+    for weight in weights:
+        weight.grad_req = "add"
+
+    def flat(arrays):
+        return np.concatenate([array.asnumpy().ravel() for array in arrays]).astype(np.float64)
+
+    def gradient(point):
+        ends = np.cumsum([weight.data().size for weight in weights])
+        for weight, part in zip(weights, np.split(point, ends[:-1])):
+            weight.set_data(mx.nd.array(part.reshape(weight.shape)))
+            weight.zero_grad()
+        for slices in cut:
+            learner.backward(slices)
+        return flat([weight.grad() for weight in weights]) / images
+
+    return gradient, flat([weight.data() for weight in weights])
+
+
+if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(print(__doc__))
+    try:
+        print(measure(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"curvature: error: {error}")

@@ -1,0 +1,61 @@
+"""Cut a validation set from MNIST's training set, to choose recipes without the test set.
+
+`python -m experiments.validation FOLDER` writes four IDX files for `main.py --data_dir FOLDER`: the
+first 50,000 training images to train, and the last 10,000 in the place of the test set, which is
+left out. `--data_dir` names MNIST's own folder where it is not to be downloaded.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from support.errors import UserError
+from support.startup import prepare_mxnet
+
+VALIDATION_SHARE = 6  # one image of so many
+
+
+def cut(folder, data_dir):
+    """Write the set.
+
+    Parameters
+    ----------
+    folder : Path
+        Where.
+    data_dir : str or None
+        Whence: a folder with four IDX files, or MNIST's usual place.
+
+    Raises
+    ------
+    UserError
+        The images cannot be read, or the set cannot be written.
+    """
+    prepare_mxnet()
+    from data import load_dataset
+    from support.runs import make_folder, write_atomically
+
+    images, labels = load_dataset("mnist", data_dir, num_classes=256).train
+    first = len(labels) - len(labels) // VALIDATION_SHARE
+    make_folder(folder)
+    for name, rows in (("train", slice(first)), ("t10k", slice(first, None))):
+        write_atomically(folder / f"{name}-images-idx3-ubyte", idx(images[rows, 0]))
+        write_atomically(folder / f"{name}-labels-idx1-ubyte", idx(labels[rows]))
+
+
+def idx(array):
+    """The bytes of an IDX file of unsigned bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + array.astype(np.uint8).tobytes()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m experiments.validation", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--data_dir")
+    args = parser.parse_args()
+    try:
+        cut(args.folder, args.data_dir)
+    except UserError as error:
+        sys.exit(f"validation: error: {error}")

@@ -1,0 +1,115 @@
+"""The flags that make a run what it is. This file imports neither NumPy nor MXNet."""
+
+from dataclasses import asdict, dataclass, fields
+
+from support.errors import UserError
+
+MODELS = {"lenetplus": "LeNetPlus", "lenet": "LeNet"}  # by flag: the class in models.py
+FORMULATIONS = ("hist", "paper")
+EVAL_METHODS = ("softmax", "knn")
+DATASETS = ("auto", "mnist", "mnist5k")
+EPOCHS = 30  # outside the recipe: --resume may raise it
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network of a run, which --test, --compare and --second_train take from it."""
+
+    model: str = "lenetplus"
+    no_bias: bool = False
+    num_classes: int = 10
+    feature_size: int = 2
+
+    @classmethod
+    def names(cls):
+        """The flags, in the order of a record."""
+        return [field.name for field in fields(cls)]
+
+    @classmethod
+    def merge(cls, given, recorded=None, prefix=None, **fixed):
+        """Decide every flag: what a run recorded goes before the default, and binds the user.
+
+        Parameters
+        ----------
+        given, recorded : dict
+            Flags that the user gave, and flags that the run `prefix` was begun with; more than
+            those of `cls` may be among them.
+        prefix : str
+        **fixed
+            Fields that are no flags.
+
+        Raises
+        ------
+        UserError
+            A flag is given otherwise than it is recorded.
+        """
+        recorded = recorded or {}
+        for name in cls.names():
+            if name in given and name in recorded and given[name] != recorded[name]:
+                raise UserError(
+                    f"--{name} {given[name]} contradicts the run {prefix}, which has "
+                    f"{recorded[name]}: leave the flag away, or choose another --prefix"
+                )
+        known = {**given, **recorded}
+        return cls(**{name: known[name] for name in cls.names() if name in known}, **fixed)
+
+    def flags(self):
+        """The flags as a record keeps them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Recipe(Network):
+    """All that must be equal for a run to go on: its network, and how that is trained."""
+
+    formulation: str = "hist"
+    lmbd: float = 1.0
+    alpha: float = 0.5
+    lr: float = 0.1
+    lr_step: int = 10
+    lr_factor: float = 0.1
+    batch_size: int = 128
+    wd: float = 1e-4
+    momentum: float = 0.0
+    seed: int = 0
+    eval_method: str = "softmax"
+    plotting: bool = False
+    center_loss: bool = False
+    # Not a flag: which action it is of.
+    second: bool = False
+
+    @classmethod
+    def names(cls):
+        return [name for name in super().names() if name != "second"]
+
+    @property
+    def action(self):
+        return "second_train" if self.second else "train"
+
+    @property
+    def losses(self):
+        """The names of the losses, in the order in which they are added up."""
+        softmax = () if self.second else ("softmax",)
+        center = ("center",) if self.second or self.center_loss else ()
+        return softmax + center
+
+    def flags(self):
+        # A second training has center loss anyway.
+        dropped = ("second", "center_loss") if self.second else ("second",)
+        return {name: value for name, value in asdict(self).items() if name not in dropped}
+
+    @classmethod
+    def read(cls, flags, action):
+        """The opposite of `flags`; raises ValueError where these are not this version's."""
+        recipe = cls(**flags, second=action == "second_train")
+        kinds = [{name: type(value) for name, value in f.items()} for f in (flags, recipe.flags())]
+        if kinds[0] != kinds[1] or recipe.action != action:
+            raise ValueError("other flags")
+        choices = {"model": MODELS, "formulation": FORMULATIONS, "eval_method": EVAL_METHODS}
+        if any(getattr(recipe, name) not in values for name, values in choices.items()):
+            raise ValueError("an unknown choice")
+        return recipe
+
+    def factor(self, epoch):
+        """What both learning rates are multiplied by in an epoch."""
+        return self.lr_factor ** (epoch // self.lr_step)

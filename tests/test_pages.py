@@ -1,0 +1,164 @@
+"""README and docs: commands the program takes, links that lead somewhere, numbers of records."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from urllib.parse import unquote
+
+import mxnet as mx
+import pytest
+from helpers import ROOT, mnist5k
+
+import evaluation
+import main
+from support import runs
+from support.recipe import Network, Recipe
+from utils import evaluate
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+RESULTS = ("docs/results.md", "docs/results_zh.md")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
+ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
+COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
+ROWS = ROW.findall(TEXTS[RESULTS[0]])
+COMMANDS = COMMAND.findall(TEXTS[RESULTS[0]])
+SHIPPED = sorted(
+    path.name.replace("-best.params", "") for path in runs.SHIPPED.glob("*-best.params")
+)
+
+
+def commands(text):
+    """What stands in blocks, a line each, and what stands in code in a line of text or a table."""
+    blocks = [
+        line for kind, block in BLOCK.findall(text) if not kind for line in block.splitlines()
+    ]
+    return blocks + re.findall(r"`(python [^`]+)`", BLOCK.sub("", text))
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_command_is_one_that_the_program_takes(page):
+    for command in commands(TEXTS[page]):
+        for part in re.split(r" && |; do |; | & ", command):
+            words = [word for word in shlex.split(part) if not word.startswith("DMLC_")]
+            if words[:2] == ["python", "main.py"] and "--help" not in words and "RUN" not in words:
+                main.parse([word for word in words[2:] if word != "&"])
+            elif words[:2] == ["python", "-m"]:
+                assert importlib.util.find_spec(words[2]), part
+    assert page not in RESULTS or len(commands(TEXTS[page])) > 20
+
+
+def slug(heading):
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere_and_pictures_have_a_text(page):
+    for alt, picture in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXTS[page]):
+        assert len(alt) > 15, picture
+    for link in re.findall(r"\]\(([^)]+)\)", TEXTS[page]):
+        if not link.startswith("https://"):
+            path, _, anchor = unquote(link).partition("#")
+            target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+            assert target.exists(), link
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
+                assert anchor in map(slug, headings), link
+
+
+def test_the_readme_is_short():
+    assert TEXTS["README.md"].count("\n") <= 140
+    assert len(TEXTS["README.md"].encode()) <= 14_000
+
+
+def test_the_set_up_is_two_lines():
+    lines = [line for line in TEXTS["README.md"].splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2 and lines[1].endswith("python -m pytest")
+
+
+def test_the_example_runs(tmp_path):
+    (example,) = (block for kind, block in BLOCK.findall(TEXTS["README.md"]) if kind == "python")
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    prepare = "from support.startup import prepare_mxnet; prepare_mxnet()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", path + prepare + example],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "feature_matrix.params").exists()
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def record_of(prefix):
+    return runs.Run(prefix, runs.SHIPPED, "output").read_record()
+
+
+def test_both_languages_have_the_same_runs():
+    for pattern in (ROW, COMMAND, re.compile(r"^python .*$", re.MULTILINE)):
+        found = [pattern.findall(TEXTS[page]) for page in RESULTS]
+        assert found[0] and found[0] == found[1]
+    assert set(ROW.findall(TEXTS["README.md"])) <= set(ROWS)
+    assert len(ROW.findall(TEXTS["README.md"])) >= 3
+
+
+@pytest.mark.parametrize("prefix, cells", dict(ROWS).items())
+def test_the_table_says_what_the_record_says(prefix, cells):
+    record = record_of(prefix)
+    best, last = record.history[record.best["epoch"]], record.history[-1]
+    said = cells.split(" | ")[1:]
+    wanted = [
+        *(best.test_softmax, best.test_knn, best.epoch),
+        *(last.test_softmax, last.test_knn, last.epoch),
+    ]
+    assert said[:6] == [evaluation.cell(value) for value in wanted]
+
+
+@pytest.mark.parametrize("prefix", dict(ROWS + COMMANDS))
+def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
+    record = record_of(prefix)
+    args = main.parse(shlex.split(dict(COMMANDS)[prefix]))
+    assert prefix == args.prefix + "-second" * args.second_train
+    assert record.recipe.action == ("second_train" if args.second_train else "train")
+    network = {}
+    if args.second_train:  # which takes the network from the run it starts from
+        first = record_of(args.prefix)
+        assert record.started_from == {"prefix": args.prefix, "epoch": first.best["epoch"]}
+        network = vars(Network.merge({}, first.recipe.flags()))
+    assert record.dataset["name"] == (args.data_dir or "mnist")
+    assert record.dataset["train"] == (50_000 if args.data_dir else 60_000)
+    assert record.recipe == Recipe.merge(args.given, network, second=args.second_train)
+    assert record.epochs == (args.epochs or 30)
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_rows_say_which_networks_are_shipped(page):
+    said = re.findall(
+        r"^\| ([\w.-]+) \| `python main.py .+?` \| (?:shipped|附带) \|", TEXTS[page], re.M
+    )
+    assert sorted(said) == SHIPPED
+    assert {"softmax-loss", "center-loss", "center-loss-second", "no-bias", "best"} == set(SHIPPED)
+
+
+def test_what_is_shipped_is_what_pages_need():
+    pictures = {
+        path.name for path in runs.SHIPPED.iterdir() if path.suffix in (".gif", ".png", ".jpg")
+    }
+    linked = {
+        name for name in pictures if any(f"shipped/{name}" in text for text in TEXTS.values())
+    }
+    assert pictures == linked
+    records = {path.stem for path in runs.SHIPPED.glob("*.json")}
+    assert records == {prefix for prefix, _ in COMMANDS}
+
+
+@pytest.mark.parametrize("prefix", SHIPPED)
+def test_the_network_tells_digits_apart(prefix):
+    trained = runs.open_run(runs.Run(prefix, runs.SHIPPED, "output"), {})
+    net, centers = evaluation.restored(trained, mnist5k(), mx.cpu())
+    accuracy, _ = evaluate(net, centers, mnist5k().test, mx.cpu())
+    assert min(accuracy.values()) > 0.98
