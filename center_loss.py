@@ -5,7 +5,7 @@ from mxnet import gluon
 FORMULATIONS = ("hist", "paper")
 
 
-class CenterLoss(gluon.HybridBlock):
+class CenterLoss(gluon.loss.Loss):
     r"""Pull every feature towards the center of its class, and the centers after the features.
 
     For features x_i (B, d), labels y_i and centers c (C, d), where n_j of the batch's labels are j:
@@ -31,27 +31,36 @@ class CenterLoss(gluon.HybridBlock):
     Parameters
     ----------
     num_classes : int
-        Number of classes, C. Labels outside [0, C) are clipped by MXNet without a word.
+        Number of classes, C. MXNet clips labels outside [0, C) without a word in the forward
+        pass; with `sparse_grad` the backward pass then raises an error, later and elsewhere.
     feature_size : int
         Number of features, d.
     lmbd : float
-        Weight of the loss, lambda in the paper's Equation 5.
+        Weight of the loss, lambda in the paper's Equation 5; what other losses of Gluon call
+        `weight`.
     formulation : {'hist', 'paper'}
         Which of the two above.
     sparse_grad : bool
         Give the centers row-sparse gradients, so that a step costs what its batch needs and not
         what all classes need. Under plain SGD both kinds give the same centers, bit for bit.
-        With weight decay or momentum row-sparse gradients leave absent classes alone. In a Gluon
-        Trainer with a distributed kvstore they do not work with dense centers: choose False.
+        With weight decay, momentum or Adam row-sparse gradients leave absent classes alone.
+        Choose False for what MXNet cannot do with them: ``grad_req="add"``, training what was
+        exported as a symbol and imported again, and dense centers in a Gluon Trainer with a
+        distributed kvstore. In float16 gradients are dense anyway.
 
     Inputs
     ------
     feature : (B, d) float
-    label : (B,) integer or float
+    label : (B,) or (B, 1) integer or float
         The class of each feature.
+    sample_weight : (B,) or (B, 1) float, optional
+        What each loss, and with it each feature's pull on its center, is multiplied by. It does
+        not change n_j.
     batch_labels : (any,) of the type of label, optional
         Where a batch is split over devices, the labels of the whole batch: n_j counts these.
-        By default they are `label`. A hybridized block takes it always or never.
+        By default they are `label`.
+
+    A hybridized block takes each of the optional inputs always or never.
 
     Outputs
     -------
@@ -61,6 +70,8 @@ class CenterLoss(gluon.HybridBlock):
     ------
     ValueError
         An unknown formulation.
+    mxnet.MXNetError
+        Feature and label do not fit each other, or the centers.
 
     Examples
     --------
@@ -80,10 +91,9 @@ class CenterLoss(gluon.HybridBlock):
         sparse_grad=True,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(weight=lmbd, batch_axis=0, **kwargs)
         if formulation not in FORMULATIONS:
             raise ValueError(f"formulation is {formulation!r}, but must be one of {FORMULATIONS}")
-        self._lmbd = lmbd
         self._formulation = formulation
         self._dtype = "float32"
         with self.name_scope():
@@ -92,16 +102,27 @@ class CenterLoss(gluon.HybridBlock):
     def cast(self, dtype):
         super().cast(dtype)
         self._dtype = dtype
+        if "float16" in str(dtype):  # of which MXNet has no row-sparse gradients
+            centers = self.embedding.weight
+            self.embedding._kwargs["sparse_grad"] = False
+            centers._grad_stype = "default"
+            grad_req, centers.grad_req = centers.grad_req, "null"
+            centers.grad_req = grad_req  # which makes the gradients anew
 
-    def hybrid_forward(self, F, feature, label, batch_labels=None):
+    def hybrid_forward(self, F, feature, label, sample_weight=None, batch_labels=None):
+        label = F.reshape(label, shape=(-1,))
         center = self.embedding(label)
         count = F.cast(count_labels(F, label, batch_labels), dtype=self._dtype)
         if self._formulation == "hist":
-            return self._lmbd / 2 * squared_distance(F, feature, center) / count
-        loss = self._lmbd / 2 * squared_distance(F, feature, F.BlockGrad(center))
-        # This term has the paper's Delta c as its gradient and, in sum, the value 0.
-        pull = squared_distance(F, F.BlockGrad(feature), center) / 2 / (1 + count)
-        return loss + (pull - F.BlockGrad(pull))
+            loss = self._weight / 2 * squared_distance(F, feature, center) / count
+        else:
+            loss = self._weight / 2 * squared_distance(F, feature, F.BlockGrad(center))
+            # This term has the paper's Delta c as its gradient and, in sum, the value 0.
+            pull = squared_distance(F, F.BlockGrad(feature), center) / 2 / (1 + count)
+            loss = loss + (pull - F.BlockGrad(pull))
+        if sample_weight is None:
+            return loss
+        return F.elemwise_mul(loss, F.reshape(sample_weight, shape=(-1,)))
 
 
 class ParameterCenterLoss(gluon.HybridBlock):
@@ -127,11 +148,11 @@ def count_labels(F, label, batch_labels=None):
 
     Comparing every pair costs B^2 and, unlike a histogram, nothing for every class there is.
     """
-    batch_labels = label if batch_labels is None else batch_labels
+    batch_labels = label if batch_labels is None else F.reshape(batch_labels, shape=(-1,))
     equal = F.broadcast_equal(F.expand_dims(label, axis=1), F.expand_dims(batch_labels, axis=0))
     return F.sum(F.cast(equal, dtype="float32"), axis=1)
 
 
 def squared_distance(F, a, b):
-    """||a_i - b_i||^2, shape (B,)."""
-    return F.sum(F.square(a - b), axis=1)
+    """||a_i - b_i||^2, shape (B,), of two arrays of the very same shape."""
+    return F.sum(F.square(F.elemwise_sub(a, b)), axis=1)

@@ -16,11 +16,13 @@ from typing import NamedTuple
 import mxnet as mx
 import numpy as np
 import pooch
+import psutil
 
 from support.console import note
 from support.errors import UserError, check_signals
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
+IDX_SPLITS = {"train": "training", "t10k": "test"}  # the same by MNIST's file names
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
 
@@ -51,6 +53,11 @@ class Dataset:
     name: str
     train: Split
     test: Split
+
+    @functools.cached_property
+    def classes(self):
+        """The labels that the training set has, ascending."""
+        return np.unique(self.train.labels)
 
     @functools.cached_property
     def fingerprint(self):
@@ -91,7 +98,8 @@ def load_dataset(dataset, data_dir, num_classes):
         The data cannot be had, is damaged, or does not fit.
     """
     if data_dir is not None:
-        name = os.fsencode(Path(data_dir).resolve().name).decode(errors="replace")
+        name = os.fsencode(os.path.basename(os.path.realpath(data_dir)))
+        name = name.decode(errors="replace")
         loaded = read_folder(Path(data_dir), name)
     elif dataset == "mnist5k":
         loaded = read_mnist5k()
@@ -120,12 +128,7 @@ def print_mnist5k_warning(reason):
 
 def check(dataset, num_classes):
     """Raise UserError unless both splits have images of one size and labels in range."""
-    for which, (images, labels) in (("training", dataset.train), ("test", dataset.test)):
-        if len(images) != len(labels):
-            raise UserError(
-                f"{dataset.name}: {len(images)} {which} images, but {len(labels)} labels: "
-                "the two files do not belong together"
-            )
+    for which, (_, labels) in (("training", dataset.train), ("test", dataset.test)):
         if not len(labels):
             raise UserError(f"{dataset.name}: the {which} set is empty")
         if labels.max() >= num_classes:
@@ -153,12 +156,14 @@ def read_folder(folder, name):
     """Read the four IDX files of MNIST's naming, each packed (.gz) or not."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: --data_dir wants one with four IDX files")
-    return Dataset(name, *(read_split(folder, split) for split in ("train", "t10k")))
+    return Dataset(name, *(read_split(folder, split) for split in IDX_SPLITS))
 
 
 def read_split(folder, split):
-    images = read_idx(find_idx(folder, f"{split}-images-idx3-ubyte"), ndim=3)
+    # The labels first: they are small, and say how many images there can be.
     labels = read_idx(find_idx(folder, f"{split}-labels-idx1-ubyte"), ndim=1)
+    path, which = find_idx(folder, f"{split}-images-idx3-ubyte"), IDX_SPLITS[split]
+    images = read_idx(path, ndim=3, wanted=len(labels), which=which)
     return Split(images[:, np.newaxis], labels.astype(np.int32))
 
 
@@ -169,15 +174,29 @@ def find_idx(folder, name):
     raise UserError(f"{folder} has no file {name} or {name}.gz")
 
 
-def read_idx(path, ndim):
-    """Read an IDX file of unsigned bytes with `ndim` axes, whatever its header claims."""
+def read_idx(path, ndim, wanted=None, which=""):
+    """Read an IDX file of unsigned bytes with `ndim` axes, whatever its header claims.
+
+    No more is read than that, nothing where it is another number of images than `wanted`, and
+    nothing where it would take more than half of the free memory.
+    """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             header = file.read(4 + 4 * ndim)
             if header[:4] != bytes([0, 0, 8, ndim]) or len(header) < 4 + 4 * ndim:
                 raise UserError(f"{path} is not an IDX file of bytes with {ndim} axes")
             shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
-            size = np.prod(shape, dtype=object)
+            size = math.prod(shape)
+            if wanted not in (None, shape[0]):
+                raise UserError(
+                    f"{path}: its header promises {shape[0]} {which} images, but {wanted} labels "
+                    "are beside it: the two files do not belong together"
+                )
+            if size > psutil.virtual_memory().available / 2:
+                raise UserError(
+                    f"{path}: its header promises {size} bytes, which is more than half of the "
+                    "free memory"
+                )
             content = read_up_to(file, size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error})") from error
@@ -234,34 +253,38 @@ def fetch_mnist(seconds=math.inf):
         No mirror gave the published files in time.
     """
     folder = Path(mx.base.data_dir(), "datasets", "mnist")
-    missing = [name for name in MNIST_SHA1 if not is_published(folder / name)]
-    if not missing:
-        return folder
-    note(f"Downloading MNIST to {folder}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Downloads go to a folder of their own, so that an abandoned one leaves nothing behind.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-            errors = []
-            worker = threading.Thread(target=download, args=(missing, scratch, errors), daemon=True)
-            worker.start()
-            end = time.monotonic() + seconds
-            # A thread, because nothing else limits how long a DNS query takes.
-            while worker.is_alive() and time.monotonic() < end:
-                worker.join(0.1)
-                check_signals()
-            if worker.is_alive():
-                raise UserError(f"MNIST could not be downloaded within {seconds} seconds")
-            if errors:
-                raise UserError(
-                    f"MNIST could not be downloaded ({errors[-1]}); with its four files in "
-                    f"{folder}, or in a folder named by --data_dir, no download is needed"
-                )
-            for name in missing:
-                os.replace(Path(scratch, name), folder / name)
+        missing = [name for name in MNIST_SHA1 if not is_published(folder / name)]
+        if missing:
+            fetch(missing, folder, seconds)
     except OSError as error:
         raise UserError(f"MNIST cannot be kept in {folder} ({error.strerror})") from error
     return folder
+
+
+def fetch(missing, folder, seconds):
+    """Download files of MNIST into a folder; parameters and errors are those of `fetch_mnist`."""
+    note(f"Downloading MNIST to {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    # Downloads go to a folder of their own, so that an abandoned one leaves nothing behind.
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+        errors = []
+        worker = threading.Thread(target=download, args=(missing, scratch, errors), daemon=True)
+        worker.start()
+        end = time.monotonic() + seconds
+        # A thread, because nothing else limits how long a DNS query takes.
+        while worker.is_alive() and time.monotonic() < end:
+            worker.join(0.1)
+            check_signals()
+        if worker.is_alive():
+            raise UserError(f"MNIST could not be downloaded within {seconds} seconds")
+        if errors:
+            raise UserError(
+                f"MNIST could not be downloaded ({errors[-1]}); with its four files in "
+                f"{folder}, or in a folder named by --data_dir, no download is needed"
+            )
+        for name in missing:
+            os.replace(Path(scratch, name), folder / name)
 
 
 def is_published(path):

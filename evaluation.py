@@ -36,7 +36,8 @@ def test(args):
     dataset = load_dataset(args.dataset, args.data_dir, trained.network.num_classes)
     net, centers = restored(trained, dataset, ctx)
     began = time.time()
-    accuracy, _ = evaluate(net, centers if knn else None, dataset.test, ctx)
+    centers = centers if knn else None
+    accuracy, _ = evaluate(net, centers, dataset.test, ctx, trained.classes(dataset))
     seconds = time.time() - began
     say(f"{run.best} on {dataset.name}, by {method}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
@@ -66,7 +67,8 @@ def compare(args):
     for trained in opened:
         net, centers = restored(trained, dataset, ctx)
         for name in SPLITS:
-            accuracy, features = evaluate(net, centers, getattr(dataset, name), ctx)
+            classes = trained.classes(dataset)
+            accuracy, features = evaluate(net, centers, getattr(dataset, name), ctx, classes)
             rows[name].append(Row.of(trained, dataset, name, accuracy, features, centers))
     for name, called in SPLITS.items():
         labels = getattr(dataset, name).labels

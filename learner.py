@@ -82,7 +82,7 @@ class Learner:
         if "softmax" in self.recipe.losses:
             losses.append(self.cross_entropy(output, label))
         if "center" in self.recipe.losses:
-            losses.append(self.center_loss(feature, label, batch_labels))
+            losses.append(self.center_loss(feature, label, None, batch_labels))
         return losses
 
     def backward(self, slices):
@@ -114,7 +114,7 @@ class Learner:
 
     def set_learning_rates(self, epoch):
         for trainer, lr, _ in self.trainers:
-            trainer.set_learning_rate(lr * self.recipe.factor(epoch))
+            trainer.set_learning_rate(self.recipe.decayed(lr, epoch))
 
     def parameters(self):
         """Copies of the network's and, None if there are none, of the centers' parameters."""

@@ -1,49 +1,62 @@
 """Train and test networks with softmax loss and center loss. `python main.py --help` tells how."""
 
 import argparse
+import contextlib
 import math
 import os
+import re
 import shlex
+import signal
 import sys
 
 from support import recipe
-from support.console import fail, note
-from support.errors import Interrupted, UserError, note_signals
+from support.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
+from support.errors import Interrupted, UserError, noting_signals
 from support.heartbeat import check_cluster
-from support.startup import prepare_mxnet
+from support.startup import prepare_matplotlib, prepare_mxnet
 
 
 def main(argv=None):
     """Run the command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     args = parse(argv)
-    note_signals()
+    with noting_signals():
+        return answer(argv, args)
+
+
+def answer(argv, args):
+    """Do what the flags say, or say in one line what keeps that from its end."""
+    # Each answer ends a cluster's process before the error is forgotten, and with it the
+    # connection: its end would wait for the other workers, who wait for us.
     try:
         act(args)
     except UserError as error:
-        fail(error)
-        return leave(args, 1)
+        return end(args, error)
     except Interrupted as interrupted:
         resume = ["--resume"] if interrupted.resume and not args.resume else []
         command = shlex.join(["python", "main.py", *argv, *resume])
         note(f"Interrupted: {interrupted.kept}. To go on: {command}")
-        return leave(args, 128 + interrupted.signum)
-    except RuntimeError as error:
-        if "emory" not in str(error):  # MXNet has no class for it
+        return end(args, status=128 + interrupted.signum)
+    except OutputLost as error:
+        abandon_output()
+        trains = args.train or args.second_train
+        return end(args, f"{error}; --resume goes on" if trains else error)
+    except OSError as error:
+        return end(args, f"{error.filename}: {error.strerror}" if error.filename else error)
+    except (MemoryError, RuntimeError) as error:
+        # MXNet has no class for it.
+        if isinstance(error, RuntimeError) and not re.search("emory|bad_alloc", str(error)):
             raise
-        fail("not enough memory: try a lower --batch_size, --num_classes or --feature_size")
-        os._exit(1)  # MXNet's own end would raise the error again
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        fail("the output was closed; --resume goes on")
-        return leave(args, 1)
+        advice = "try a lower --batch_size, --num_classes or --feature_size"
+        return end(args, f"not enough memory: {advice}")
     return 0
 
 
-def leave(args, status):
-    """The exit status, once nobody waits for this process any more."""
+def end(args, error=None, status=1):
+    """Say what is wrong, and give the exit status."""
+    if error is not None:
+        fail(error)
     if args.kvstore != "device":
-        # The end of MXNet's connection would wait for the other workers, who wait for us.
         os._exit(status)
     return status
 
@@ -54,6 +67,7 @@ def act(args):
     if not alone:
         check_cluster()
     prepare_mxnet()
+    prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
     from evaluation import compare, test
     from support.workers import Alone, Workers, serve
@@ -64,15 +78,30 @@ def act(args):
         return
     workers = Alone() if alone else Workers(args.kvstore)
     workers.connect()
+    workers.agree({"--train": args.train, "--second_train": args.second_train})
     if args.train:
         train(args, workers)
-    if args.second_train:
-        train(args, workers, second=True)
-    if args.test and workers.leads:
-        test(args)
-    if args.compare and workers.leads:
-        compare(args)
+    with after_training(args.train):
+        if args.second_train:
+            train(args, workers, second=True)
+    with after_training(args.train or args.second_train):
+        if args.test and workers.leads:
+            test(args)
+        if args.compare and workers.leads:
+            compare(args)
     workers.leave()
+
+
+@contextlib.contextmanager
+def after_training(trained):
+    """Let what is interrupted now go on with --resume, if something was `trained` before."""
+    try:
+        yield
+    except Interrupted as one:
+        if trained:
+            kept = one.kept if one.resume else "what was trained is kept"
+            raise Interrupted(one.signum, kept, resume=True) from one
+        raise
 
 
 def parse(argv):
@@ -218,13 +247,17 @@ def whole(low, high=2**31 - 1):
 
 
 def number(low, above=False):
-    """A type for argparse: a finite number, at least or above `low`."""
+    """A type for argparse: a number at least or above `low` that fits MXNet's float32."""
 
     def convert(text):
         value = float(text)
         if not math.isfinite(value) or value < low or (above and value == low):
             bound = "above" if above else "at least"
             raise argparse.ArgumentTypeError(f"{text} is not a finite number {bound} {low}")
+        if value and not recipe.TINY <= value <= recipe.HUGE:
+            raise argparse.ArgumentTypeError(
+                f"{text} is not between {recipe.TINY} and {recipe.HUGE}, as MXNet needs it"
+            )
         return value
 
     convert.__name__ = "number"
@@ -260,4 +293,10 @@ def prefix(text):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C acts at once, without traceback
+    occupy_closed_streams()
+    status = main()
+    if status:
+        # MXNet's own end may raise once more what has just been said.
+        abandon_output()
+        os._exit(status)

@@ -1,9 +1,14 @@
-"""Feature maps, learning curves and GIFs, as the bytes of their files."""
+"""Feature maps, learning curves and GIFs, as the bytes of their files.
 
+A picture says of itself which run it belongs to, so that those of two are never mixed.
+"""
+
+import functools
 import io
 import warnings
 
 import imageio.v3 as iio
+import matplotlib.style
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,13 +19,27 @@ from PIL import Image
 from support.records import COLUMNS
 
 FRAME_INCHES = 6.4
+FRAME_PIXELS = 640
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
+MOST_FEATURES = 2000  # of which all products are taken
 LOSSES = [column for column in COLUMNS if column.endswith("loss")]
 ACCURACIES = [column for column in COLUMNS if column.startswith(("train_", "test_"))]
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
-def feature_map(features, labels, num_classes, title):
+def own_style(draw):
+    """Let a function draw in matplotlib's default style, whatever the user's is."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs):
+        with matplotlib.style.context("default"):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@own_style
+def feature_map(features, labels, num_classes, title, run=None):
     """Draw one dot an image, coloured by its class.
 
     Parameters
@@ -29,6 +48,8 @@ def feature_map(features, labels, num_classes, title):
     labels : (N,) int
     num_classes : int
     title : str
+    run : str, optional
+        What the picture is to say of itself to `run_of`.
 
     Returns
     -------
@@ -37,9 +58,10 @@ def feature_map(features, labels, num_classes, title):
     """
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
     draw_features(figure.add_subplot(), features, labels, num_classes, title)
-    return to_bytes(figure)
+    return to_bytes(figure, run=run)
 
 
+@own_style
 def stacked_feature_maps(panels):
     """Draw several feature maps, one under the other.
 
@@ -65,17 +87,20 @@ def draw_features(axes, features, labels, num_classes, title):
     points, note = to_plane(features, labels)
     colors = class_colors(num_classes)
     dot = np.clip(40 / len(points) ** 0.3, 1.5, 4)  # many dots are small ones
-    for j in range(num_classes):
+    classes = np.unique(labels)  # those that are there
+    if len(classes) > MOST_NAMED_CLASSES:
+        order = np.argsort(labels, kind="stable")
+        axes.scatter(*points[order].T, s=dot**2, c=colors[labels[order]], linewidths=0)
+        classes = ()
+    for j in classes:
         members = points[labels == j]
         axes.plot(*members.T, "o", color=colors[j], markersize=dot, markeredgewidth=0)
-    for j in range(num_classes if num_classes <= MOST_NAMED_CLASSES else 0):
-        members = points[labels == j]
-        if len(members):
-            outline = withStroke(linewidth=3, foreground="white")
-            axes.text(
-                *np.median(members, axis=0), str(j), color="black", fontsize=14, weight="bold",
-                ha="center", va="center", path_effects=[outline], clip_on=True,
-            )  # fmt: skip
+    for j in classes if num_classes <= MOST_NAMED_CLASSES else ():
+        outline = withStroke(linewidth=3, foreground="white")
+        axes.text(
+            *np.median(points[labels == j], axis=0), str(j), color="black", fontsize=14,
+            weight="bold", ha="center", va="center", path_effects=[outline], clip_on=True,
+        )  # fmt: skip
     if features.shape[1] == 1:
         axes.set(xlabel="feature", ylabel="class")
     else:
@@ -109,12 +134,22 @@ def to_plane(features, labels):
         return np.column_stack([features[:, 0], labels + spread]), ""
     if size == 2:
         return features, ""
+    if size > MOST_FEATURES:  # a matrix of all products would be too large
+        from sklearn.decomposition import PCA
+
+        pca = PCA(2, svd_solver="randomized", random_state=0)
+        points = pca.fit_transform(features)
+        return points, pca_note(size, pca.explained_variance_ratio_.sum())
     centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
     variance, components = np.linalg.eigh(centered.T @ centered)  # ascending
     components = components[:, :-3:-1]
     components *= np.sign(components[np.abs(components).argmax(axis=0), [0, 1]])
     share = variance[-2:].sum() / max(variance.sum(), np.finfo(float).tiny)
-    return centered @ components, f"\nPCA of {size} features: {share:.0%} of the variance"
+    return centered @ components, pca_note(size, share)
+
+
+def pca_note(size, share):
+    return f"\nPCA of {size} features: {share:.0%} of the variance"
 
 
 def class_colors(num_classes):
@@ -124,13 +159,16 @@ def class_colors(num_classes):
     return colormaps["nipy_spectral"](np.linspace(0.05, 0.95, num_classes))
 
 
-def curves(history, title):
+@own_style
+def curves(history, title, run=None):
     """Draw losses and error rates over the epochs, on logarithmic scales where none is zero.
 
     Parameters
     ----------
     history : list of support.records.Epoch
     title : str
+    run : str, optional
+        As for `feature_map`.
 
     Returns
     -------
@@ -155,34 +193,58 @@ def curves(history, title):
     losses.set(title="moving average of the loss, and means of its parts")
     errors.set(title="error rate: 1 - accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    return to_bytes(figure)
+    return to_bytes(figure, run=run)
 
 
-def gif(frames):
-    """Join pictures of one size into a GIF that runs for ever.
+def gif(frames, run=None):
+    """Join frames into a GIF that runs for ever.
 
     Parameters
     ----------
-    frames : list of Path
-        PNG files.
+    frames : list of (640, 640, 3) uint8
+        As `read_frame` gives them.
+    run : str, optional
+        As for `feature_map`.
 
     Returns
     -------
     bytes
     """
-    images = [few_colors(frame) for frame in frames]
-    duration = [FRAME_MS] * (len(images) - 1) + [LAST_FRAME_MS]
-    if len(images) == 1:
+    duration = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
+    if len(frames) == 1:
         duration = LAST_FRAME_MS  # Pillow takes no list for a single frame
     return iio.imwrite(
-        "<bytes>", images, extension=".gif", plugin="pillow", duration=duration, loop=0
-    )
+        "<bytes>", frames, extension=".gif", plugin="pillow", duration=duration, loop=0,
+        comment=(run or "").encode(),
+    )  # fmt: skip
 
 
-def few_colors(frame):
-    """Read a picture and keep 32 colours, which look the same and save two fifths of a GIF."""
-    image = Image.open(frame).convert("RGB")
-    return np.asarray(image.quantize(32, method=Image.Quantize.FASTOCTREE).convert("RGB"))
+def read_frame(path):
+    """Read a picture and keep 32 colours, which look the same and save two fifths of a GIF.
+
+    Raises
+    ------
+    ValueError
+        It is no feature map of this program, or damaged.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.size != (FRAME_PIXELS, FRAME_PIXELS):
+                raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels")
+            few = image.convert("RGB").quantize(32, method=Image.Quantize.FASTOCTREE)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError("it is damaged") from error
+    return np.asarray(few.convert("RGB"))
+
+
+def run_of(path):
+    """What a PNG or GIF says of the run it belongs to; None if nothing, or if it is damaged."""
+    try:
+        with Image.open(path, formats=["PNG", "GIF"]) as image:
+            said = image.info.get("Run", image.info.get("comment"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return said.decode("ascii", "replace") if isinstance(said, bytes) else said
 
 
 def new_figure(width, height, dpi=100):
@@ -192,9 +254,10 @@ def new_figure(width, height, dpi=100):
     return figure
 
 
-def to_bytes(figure, form="png"):
+def to_bytes(figure, form="png", run=None):
     file = io.BytesIO()
+    metadata = {"Run": run} if run else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
-        figure.savefig(file, format=form)
+        figure.savefig(file, format=form, metadata=metadata)
     return file.getvalue()

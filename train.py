@@ -5,18 +5,16 @@ import time
 
 import mxnet as mx
 import numpy as np
-from tqdm import tqdm
 
-import plotting
-from data import SPLITS, batches, load_dataset
+from data import batches, load_dataset
+from job import Job
 from learner import Learner
-from support.console import say
+from support.console import progress, say
 from support.errors import Interrupted, UserError
-from support.network import centers_of, choose_contexts, restore
-from support.recipe import EPOCHS, Recipe
-from support.records import Epoch, Record, surroundings
-from support.runs import SHIPPED, Run, find_run, open_run, write_atomically
-from utils import check_finite, evaluate
+from support.network import choose_contexts
+from support.recipe import Recipe
+from support.runs import Run
+from utils import check_finite
 
 READ_EVERY = 8  # steps between two looks at the losses
 
@@ -51,13 +49,13 @@ def train(args, workers, second=False):
         dataset = load_dataset(args.dataset, args.data_dir, recipe.num_classes)
         if workers.broadcast(dataset.fingerprint)["sha256"] != dataset.fingerprint["sha256"]:
             raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-        check_split(len(dataset.train.labels), recipe.batch_size, len(contexts), workers.size)
+        check_split(len(dataset.train.labels), recipe, len(contexts), workers.size)
         learner = Learner(recipe, dataset.train.images.shape[1:], contexts, workers)
         if job:
             job.begin(learner, dataset)
         workers.begin(learner)
         for epoch in range(first, epochs):
-            with telling_what_is_kept(run, epoch, workers.leads):
+            with telling_what_is_kept(run, job):
                 began = time.time()
                 losses, sizes = train_epoch(learner, dataset.train, epoch)
                 if job:
@@ -104,8 +102,8 @@ def train_epoch(learner, split, epoch):
             check_finite(losses[-1], f"Epoch {epoch}, step {len(losses) - 1}: the loss")
         del pending[:count]
 
-    bar = tqdm(total=len(order), desc=f"Epoch {epoch}", unit=" images", leave=False, disable=None)
-    with bar:
+    shown = {} if workers.leads else {"disable": True}
+    with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", **shown) as bar:
         for slices in batches(
             split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size
         ):
@@ -126,175 +124,40 @@ def shuffled(size, seed, epoch):
     return np.random.RandomState([seed, epoch]).permutation(size)
 
 
-def check_split(size, batch_size, devices, workers=1):
-    smallest = min(size % batch_size or batch_size, batch_size, size)
+def check_split(size, recipe, devices, workers=1):
+    """Raise UserError unless every batch can be split over all devices, and none is too large."""
+    batch = min(recipe.batch_size, size)
+    smallest = size % batch or batch
     if smallest // workers < devices:
         raise UserError(
-            f"{size} images in batches of {batch_size} leave one of {smallest}, too small for "
-            f"{devices} devices{' of each worker' * (workers > 1)}: choose another --batch_size"
+            f"{size} images in batches of {recipe.batch_size} leave one of {smallest}, too small "
+            f"for {devices} devices{' of each worker' * (workers > 1)}: choose another --batch_size"
+        )
+    part = -(-batch // (devices * workers))
+    widest = max(recipe.num_classes, batch if "center" in recipe.losses else 0)
+    if part * widest >= 2**31:  # logits, or pairs of labels
+        raise UserError(
+            f"a batch of {batch} images with {recipe.num_classes} classes needs arrays of more "
+            "than 2^31 numbers, the limit of MXNet: choose a smaller --batch_size"
         )
 
 
 @contextlib.contextmanager
-def telling_what_is_kept(run, epoch, leads):
-    """Add to what ends an epoch early what is left of the run, and whether --resume goes on."""
-    if not leads:
-        kept, resume = "rank 0 keeps the finished epochs", True
-    elif epoch:
-        kept, resume = f"{run.prefix} is kept up to epoch {epoch - 1}", True
-    else:  # the record of an older run is not ours
-        kept, resume = "no epoch is finished yet", not run.record.exists()
+def telling_what_is_kept(run, job):
+    """Add to what ends an epoch early what is left of the run, and whether --resume goes on.
+
+    `job` is None where rank 0 has it.
+    """
+    replaced = run.record.exists()  # a record that is there before the first epoch is not ours
     try:
         yield
-    except Interrupted as interrupted:
-        raise Interrupted(interrupted.signum, kept, resume) from interrupted
-    except UserError as error:
-        raise UserError(f"{error}; {kept}") from error
-
-
-# --- what rank 0 does beside -------------------------------------------------------------------
-
-
-class Job:
-    """A training as rank 0 has it: what it starts from, and what is told and kept of it."""
-
-    def __init__(self, run, recipe, epochs, record=None, started_from=None):
-        self.run, self.recipe, self.epochs, self.record = run, recipe, epochs, record
-        self.started_from = started_from  # a support.runs.Trained, or None
-        self.plan = {
-            "recipe": vars(recipe),
-            "epochs": epochs,
-            "first": len(record.history) if record else 0,
-        }
-
-    @classmethod
-    def open(cls, args, run, second):
-        """Find out what is to be trained; None where all epochs are finished already."""
-        record = run.read_record() if args.resume else None
-        if record:
-            recipe = Recipe.merge(args.given, record.recipe.flags(), run.prefix, second=second)
-            epochs = record.epochs if args.epochs is None else args.epochs
-            if len(record.history) >= epochs:
-                say(f"{run.prefix}: all {len(record.history)} epochs are finished")
-                return None
-            run.recover(record)
-            return cls(run, recipe, epochs, record)
-        if run.record.exists():
-            say(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
-        elif args.resume and Run(run.prefix, SHIPPED, args.out_dir).exists():
-            say(f"{run.prefix}: shipped runs cannot be resumed, so a new one of this name is begun")
-        trained, network = None, {}
-        if second:
-            first = find_run(args.prefix, args.ckpt_dir, args.out_dir)
-            trained = open_run(first, args.given, needs_centers_for="--second_train")
-            network = vars(trained.network)
-        recipe = Recipe.merge(args.given, network, args.prefix, second=second)
-        if recipe.eval_method == "knn" and "center" not in recipe.losses:
-            raise UserError("--eval_method knn needs centers: train with --center_loss")
-        epochs = EPOCHS if args.epochs is None else args.epochs
-        return cls(run, recipe, epochs, started_from=trained)
-
-    def begin(self, learner, dataset):
-        """Give the learner what it starts from, and say what is begun."""
-        run, record, first = self.run, self.record, self.started_from
-        now = surroundings(learner.contexts, learner.workers)
-        if record:
-            record.check(dataset, now)
-            learner.load_state(run.read_params(run.resume, record), run.resume)
-            record.epochs = self.epochs
+    except (Interrupted, UserError) as error:
+        if job is None:
+            kept, resume = "rank 0 keeps the finished epochs", True
+        elif job.finished:
+            kept, resume = f"{run.prefix} is kept up to epoch {job.finished - 1}", True
         else:
-            origin = None
-            if first:
-                restore(first, learner.net, learner.center_loss)
-                first.warn_of_other_data(dataset)
-                origin = first.record and {
-                    "prefix": first.record.prefix, "epoch": first.record.best["epoch"]
-                }  # fmt: skip
-            fingerprint = dataset.fingerprint
-            self.record = Record(run.prefix, origin, self.recipe, self.epochs, fingerprint, now)
-        say(
-            f"{run.prefix}: {' + '.join(self.recipe.losses)} loss, {self.recipe.model} on "
-            f"{dataset.name} ({len(dataset.train.labels)} images) with "
-            f"{', '.join(map(str, learner.contexts))}"
-        )
-
-    def report(self, learner, dataset, losses, sizes, seconds):
-        """Evaluate an epoch, draw it, and commit it: the last is what makes it count."""
-        record, recipe = self.record, self.recipe
-        for loss in losses.sum(axis=1) / sizes:
-            record.observe(loss)
-        means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
-        accuracy, maps, centers = {}, {}, centers_of(learner.center_loss)
-        for name, split in (("train", dataset.train), ("test", dataset.test)):
-            by_method, maps[name] = evaluate(learner.net, centers, split, learner.contexts[0])
-            accuracy.update((f"{name}_{method}", value) for method, value in by_method.items())
-        epoch = Epoch(
-            epoch=len(record.history),
-            dataset=dataset.name,
-            lr=learner.trainers[0][0].learning_rate,
-            loss=record.moving_loss,
-            softmax_loss=means.get("softmax"),
-            center_loss=means.get("center"),
-            train_softmax=accuracy["train_softmax"],
-            test_softmax=accuracy["test_softmax"],
-            train_knn=accuracy.get("train_knn"),
-            test_knn=accuracy.get("test_knn"),
-            seconds=round(seconds, 6),
-        )
-        best = record.append(epoch)
-        self.draw(dataset, maps)
-        self.save(learner, best)
-        say(
-            f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
-            f"Train-Acc={epoch.accuracy('train', recipe.eval_method):.6f}, "
-            f"Test-Acc={epoch.accuracy('test', recipe.eval_method):.6f}, "
-            f"Epoch-time={epoch.seconds:.6f}"
-        )
-
-    def save(self, learner, best):
-        """Commit a finished epoch; a better network than all before becomes the best one."""
-        files = {self.run.resume: learner.state()}
-        if best:
-            network, centers = learner.parameters()
-            files[self.run.best] = network
-            if centers:
-                files[self.run.feature_matrix] = centers
-        self.run.commit(self.record, files)
-
-    def draw(self, dataset, maps):
-        """Write the table of the history and the pictures of an epoch, at the end GIFs of them.
-
-        Parameters
-        ----------
-        dataset : data.Dataset
-        maps : dict of str to (N, feature_size) float32
-            The features of ``train`` and ``test``.
-        """
-        run, record, recipe = self.run, self.record, self.recipe
-        write_atomically(run.picture("history.csv"), record.history_csv())
-        epoch = record.history[-1]
-        for split in maps if recipe.plotting else ():
-            accuracy = epoch.accuracy(split, recipe.eval_method)
-            picture = plotting.feature_map(
-                maps[split], getattr(dataset, split).labels, recipe.num_classes,
-                f"{run.prefix}\n{dataset.name}, {SPLITS[split]} set, epoch {epoch.epoch}: "
-                f"accuracy {accuracy:.4f} ({recipe.eval_method})",
-            )  # fmt: skip
-            write_atomically(run.picture(f"{split}-epoch-{epoch.epoch}.png"), picture)
-        if len(record.history) == self.epochs:
-            curves = plotting.curves(record.history, f"{run.prefix}, {dataset.name}")
-            write_atomically(run.picture("curves.png"), curves)
-            for split in maps if recipe.plotting else ():
-                frames = [run.picture(f"{split}-epoch-{i}.png") for i in range(self.epochs)]
-                frames = [frame for frame in frames if frame.is_file()]
-                write_atomically(run.picture(f"{split}.gif"), plotting.gif(frames))
-
-    def end(self):
-        """Say how it went."""
-        record, method = self.record, self.recipe.eval_method
-        say(
-            f"Best test accuracy by {method}: {record.best['accuracy']:.6f} "
-            f"in epoch {record.best['epoch']}, kept in {self.run.best}; "
-            f"last: {record.history[-1].accuracy('test', method):.6f}\n"
-            f"History{' and pictures' * self.recipe.plotting}: {self.run.picture('*')}"
-        )
+            kept, resume = "no epoch is finished yet", not replaced
+        if isinstance(error, Interrupted):
+            raise Interrupted(error.signum, kept, resume) from error
+        raise UserError(f"{error}; {kept}") from error

@@ -6,6 +6,8 @@ from data import batches
 from support.errors import UserError
 
 EVALUATION_BATCH = 500
+MOST_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet
+CHANNELS = 128  # no layer of the networks has more for a pixel of the image
 
 
 def predict(net, split, ctx):
@@ -30,7 +32,9 @@ def predict(net, split, ctx):
         A feature is not finite.
     """
     predicted, features = [], []
-    for ((image, _, _),) in batches(split, EVALUATION_BATCH, [ctx]):
+    an_image = max(net.output.weight.shape[0], CHANNELS * split.images[0].size)
+    size = max(1, min(EVALUATION_BATCH, MOST_ELEMENTS // an_image))
+    for ((image, _, _),) in batches(split, size, [ctx]):
         output, feature = net(image)
         predicted.append(output.argmax(axis=1).asnumpy())
         features.append(feature.asnumpy())
@@ -81,7 +85,7 @@ def nearest_center(features, centers, columns=2048, block=2**21):
     return nearest
 
 
-def evaluate(net, centers, split, ctx):
+def evaluate(net, centers, split, ctx, classes=None):
     """Classify a split by class prediction and, where there are centers, by the nearest one.
 
     Parameters
@@ -90,6 +94,9 @@ def evaluate(net, centers, split, ctx):
     centers : (num_classes, feature_size) float32, or None
     split : data.Split
     ctx : mxnet.Context
+    classes : (K,) int array, optional
+        Those that were trained: the centers of others lie where they were initialized, and are
+        nobody's. By default all.
 
     Returns
     -------
@@ -100,7 +107,9 @@ def evaluate(net, centers, split, ctx):
     predicted, features = predict(net, split, ctx)
     accuracy = {"softmax": float(np.mean(predicted == split.labels))}
     if centers is not None:
-        accuracy["knn"] = float(np.mean(nearest_center(features, centers) == split.labels))
+        classes = np.arange(len(centers)) if classes is None else classes
+        nearest = classes[nearest_center(features, centers[classes])]
+        accuracy["knn"] = float(np.mean(nearest == split.labels))
     return accuracy, features
 
 

@@ -1,18 +1,30 @@
-"""What the program says: lines on standard output, warnings and errors on standard error."""
+"""What the program says: lines on standard output; warnings, errors and bars on standard error."""
 
+import contextlib
+import os
 import sys
 
 tag = ""  # in front of every line, where several processes write to one terminal
 
 
+class OutputLost(Exception):
+    """Standard output cannot be written any more: its reader has gone, or the disk is full."""
+
+
 def say(text):
     """Print to standard output, now."""
-    write(text, sys.stdout)
+    try:
+        write(text, sys.stdout)
+    except BrokenPipeError as error:
+        raise OutputLost("the output was closed") from error
+    except (OSError, ValueError) as error:
+        raise OutputLost(f"the output cannot be written ({error})") from error
 
 
 def note(text):
-    """Print to standard error."""
-    write(text, sys.stderr)
+    """Print to standard error, if that is possible: nothing said there is worth an end."""
+    with contextlib.suppress(OSError, ValueError):
+        write(text, sys.stderr)
 
 
 def warn(text):
@@ -24,7 +36,53 @@ def fail(text):
 
 
 def write(text, stream):
+    if stream is None:  # it was closed before the program began
+        return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     tagged = "\n".join(f"{tag}{line}" for line in text.split("\n"))
     # A path may hold any character, and a terminal take only some.
     print(tagged.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def progress(**kwargs):
+    """A progress bar of tqdm, where standard error is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(file=Lossy(sys.stderr), leave=False, **{"disable": None, **kwargs})
+
+
+class Lossy:
+    """A stream whose failures are nobody's concern."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def write(self, text):
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.flush()
+
+    def isatty(self):
+        return self.stream is not None and self.stream.isatty()
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+
+def occupy_closed_streams():
+    """Keep the numbers of closed standard streams, or a file opened later would get what is said
+    there, by MXNet for example."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def abandon_output():
+    """Let what cannot be written vanish, so that the end of the process does not try it again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

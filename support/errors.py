@@ -1,6 +1,8 @@
 """What ends a run early: errors that the user can mend, and signals."""
 
+import contextlib
 import signal
+import threading
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,18 +21,36 @@ class Interrupted(Exception):
         self.resume = resume  # whether --resume goes on with it
 
 
-received = []  # the signals so far; they belong to the process, and so does this list
+# The signals so far, and what they did before; both belong to the process, as signals do.
+received, before = [], {}
+
+
+@contextlib.contextmanager
+def noting_signals():
+    """Meanwhile SIGINT and SIGTERM wait for `check_signals`; a second one acts as it did before."""
+    received.clear()
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers belong to the main thread
+        return
+    before.update((one, signal.getsignal(one) or signal.SIG_DFL) for one in SIGNALS)
+    note_signals()
+    try:
+        yield
+    finally:
+        for one in SIGNALS:
+            signal.signal(one, before[one])
+        received.clear()
 
 
 def note_signals():
-    """From now on let SIGINT and SIGTERM wait for `check_signals`; a second one acts at once.
+    """Note signals from now on.
 
     An exception raised by the handler itself could cut a step, or be lost in some ``__del__``.
     """
 
     def note(signum, frame):
         received.append(signum)
-        signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signum, before[signum])
 
     for one in SIGNALS:
         signal.signal(one, note)

@@ -1,15 +1,17 @@
 """The processes that train together: where they meet, and how one hears that another died."""
 
+import contextlib
 import os
 import signal
 import socket
 import threading
 
-from support.console import fail, say
+from support.console import fail, note, say
 from support.errors import SIGNALS, UserError
 
 CLUSTER = ("DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_SERVER", "DMLC_NUM_WORKER")
 SCHEDULER = 1  # ps-lite's number for it
+PATIENCE = 15  # seconds
 
 
 def check_cluster():
@@ -39,7 +41,9 @@ def check_cluster():
             )
     host, port = os.environ["DMLC_PS_ROOT_URI"], int(os.environ["DMLC_PS_ROOT_PORT"])
     try:
-        socket.getaddrinfo(host, port)
+        # ps-lite understands no names.
+        host = socket.getaddrinfo(host, port, socket.AF_INET)[0][4][0]
+        os.environ["DMLC_PS_ROOT_URI"] = host
         if os.environ["DMLC_ROLE"] == "scheduler":
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,10 +60,48 @@ def announce():
     for one in SIGNALS:
         signal.signal(one, signal.SIG_DFL)  # a handler of Python's would wait as long as we do
     role, host, port, servers, workers = (os.environ[name] for name in ("DMLC_ROLE", *CLUSTER))
-    say(
-        f"{role}: waiting for the scheduler at {host}:{port}, {servers} server(s) and "
-        f"{workers} worker(s)"
-    )
+    others = f"{servers} server(s) and {workers} worker(s)"
+    if role == "scheduler":
+        say(f"scheduler: waiting at {host}:{port} for {others}")
+    else:
+        say(f"{role}: waiting for the scheduler at {host}:{port}, {others}")
+
+
+@contextlib.contextmanager
+def meeting():
+    """While a worker waits for the others: say what for, and end it when the scheduler ends.
+
+    To a worker that the scheduler has no place for ps-lite never says a word.
+    """
+    address = os.environ["DMLC_PS_ROOT_URI"], int(os.environ["DMLC_PS_ROOT_PORT"])
+    met = threading.Event()
+
+    def there():
+        with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
+            return True
+        return False
+
+    def look():
+        seen, missed, seconds = False, 0, 0
+        while not met.wait(1):
+            seconds += 1
+            if seconds == PATIENCE:
+                note(
+                    "still waiting: are all processes started, with the same DMLC_* variables, "
+                    f"and no more than {os.environ['DMLC_NUM_SERVER']} server(s) and "
+                    f"{os.environ['DMLC_NUM_WORKER']} worker(s)?"
+                )
+            seen, missed = (True, 0) if there() else (seen, missed + seen)
+            if missed == 3:
+                fail(
+                    "the scheduler has ended before this process has met all others: start all "
+                    "processes again, with --resume"
+                )
+                os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+    yield
+    met.set()
 
 
 def watch():
@@ -73,7 +115,7 @@ def watch():
         nodes = {8 + 2 * i: f"server {i}" for i in range(int(os.environ["DMLC_NUM_SERVER"]))}
         nodes.update({9 + 2 * i: f"rank {i}" for i in range(int(os.environ["DMLC_NUM_WORKER"]))})
     else:
-        nodes = {SCHEDULER: "the scheduler"}
+        nodes = {SCHEDULER: "the scheduler, or another process, as the scheduler says,"}
     done = threading.Event()
 
     def look():

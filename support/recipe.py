@@ -8,6 +8,7 @@ MODELS = {"lenetplus": "LeNetPlus", "lenet": "LeNet"}  # by flag: the class in m
 FORMULATIONS = ("hist", "paper")
 EVAL_METHODS = ("softmax", "knn")
 DATASETS = ("auto", "mnist", "mnist5k")
+TINY, HUGE = 1e-37, 1e38  # what float32, in which MXNet computes, holds with some room
 EPOCHS = 30  # outside the recipe: --resume may raise it
 
 
@@ -102,14 +103,21 @@ class Recipe(Network):
     def read(cls, flags, action):
         """The opposite of `flags`; raises ValueError where these are not this version's."""
         recipe = cls(**flags, second=action == "second_train")
-        kinds = [{name: type(value) for name, value in f.items()} for f in (flags, recipe.flags())]
+        default = cls(second=recipe.second).flags()
+        kinds = [{name: type(value) for name, value in f.items()} for f in (flags, default)]
         if kinds[0] != kinds[1] or recipe.action != action:
             raise ValueError("other flags")
         choices = {"model": MODELS, "formulation": FORMULATIONS, "eval_method": EVAL_METHODS}
         if any(getattr(recipe, name) not in values for name, values in choices.items()):
             raise ValueError("an unknown choice")
+        if min(recipe.num_classes, recipe.feature_size, recipe.batch_size, recipe.lr_step) < 1:
+            raise ValueError("an impossible number")
         return recipe
 
-    def factor(self, epoch):
-        """What both learning rates are multiplied by in an epoch."""
-        return self.lr_factor ** (epoch // self.lr_step)
+    def decayed(self, lr, epoch):
+        """A learning rate in an epoch: multiplied by `lr_factor` every `lr_step` epochs."""
+        try:
+            rate = lr * self.lr_factor ** (epoch // self.lr_step)
+        except OverflowError:
+            rate = HUGE
+        return min(rate, HUGE) if rate >= TINY else 0.0

@@ -99,6 +99,12 @@ class Record:
             self.best = {"epoch": epoch.epoch, "accuracy": accuracy}
         return better
 
+    @property
+    def identity(self):
+        """A few digits that tell this run's pictures from those of another of its name."""
+        flags = {**self.recipe.flags(), "action": self.recipe.action}
+        return sha256(dump([flags, self.dataset["sha256"], self.started_from]))[:16]
+
     def same_data(self, dataset):
         """Whether the run was trained on this very data set."""
         return self.dataset["sha256"] == dataset.fingerprint["sha256"]
@@ -165,9 +171,14 @@ class Record:
                 history=[Epoch(**row) for row in record["history"]],
                 sha256=record["sha256"],
             )
-            read.history[read.best["epoch"]].accuracy("test", read.recipe.eval_method)
+            best = read.history[read.best["epoch"]]
+            whole = best.accuracy("test", read.recipe.eval_method) == read.best["accuracy"]
+            whole &= isinstance(epochs, int) and {"name", "sha256"} <= set(read.dataset)
+            whole &= all(isinstance(digest, str) for digest in read.sha256.values())
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise OtherVersion from error
+        if not whole:
+            raise OtherVersion
         return read
 
     def history_csv(self):

@@ -1,8 +1,10 @@
 """What a run is on disk: its files, and writing that loses nothing."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -36,13 +38,14 @@ def write_atomically(path, content):
 def write_new(path, content):
     """Write bytes beside `path`, where `rename_new` finds them."""
     try:
-        with open(new_name(path), "wb") as file:
+        remove(new_name(path))  # it might be a link
+        with open(new_name(path), "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         with contextlib.suppress(OSError):
-            os.remove(new_name(path))
+            remove(new_name(path))
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
 
 
@@ -55,6 +58,20 @@ def rename_new(path):
 
 def new_name(path):
     return path.with_name(f"{path.name}.new")
+
+
+def remove(path):
+    """Remove a file, or a link, unless it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+def read_file(path):
+    """The bytes of a file; raises OSError also where it is a device or a pipe, without an end."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        return file.read()
 
 
 # --- files of a run ----------------------------------------------------------------------------
@@ -103,7 +120,9 @@ class Run:
         path = self.ckpt_dir / f"{self.prefix}.lock"
         with contextlib.ExitStack() as stack:
             try:
-                lock = stack.enter_context(open(path, "w"))
+                # Not through a link, which may lead to a file that is worth something.
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+                lock = stack.enter_context(open(os.open(path, flags, 0o666), "w"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
@@ -128,7 +147,7 @@ class Run:
             It is damaged, or another version's.
         """
         try:
-            return Record.from_bytes(self.record.read_bytes())
+            return Record.from_bytes(read_file(self.record))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -143,6 +162,11 @@ class Run:
                 f"{self.record} is damaged: restore it, or delete it and train without --resume"
             ) from error
 
+    def origin(self, record):
+        """What a second training that starts from this run, whose record it is, says of that."""
+        digest = record.sha256[self.best.name]
+        return {"prefix": self.prefix, "epoch": record.best["epoch"], "sha256": digest}
+
     def commit(self, record, files):
         """Make a finished epoch the run's state, all of it or nothing.
 
@@ -153,24 +177,34 @@ class Run:
         files : dict of Path to dict of str to float32 array
             The parameters of those of the run's files that change.
         """
-        for path, arrays in files.items():
-            content = params.pack(arrays)
-            write_new(path, content)
-            record.sha256[path.name] = sha256(content)
-        write_atomically(self.record, record.to_bytes())
+        try:
+            for path, arrays in files.items():
+                content = params.pack(arrays)
+                write_new(path, content)
+                record.sha256[path.name] = sha256(content)
+            write_atomically(self.record, record.to_bytes())
+        except UserError:
+            for path in (*files, self.record):
+                remove(new_name(path))
+            raise
         self.recover(record)
 
     def recover(self, record):
-        """Finish what a `commit` began before it was killed, and remove what it left."""
+        """Finish what a `commit` began before it was killed, and remove what it left.
+
+        `record` is the run's, or None where no epoch was ever committed.
+        """
+        kept = record.sha256 if record else {}
         for path in (self.best, self.feature_matrix, self.resume):
             new = new_name(path)
-            if new.exists():
-                if sha256(new.read_bytes()) == record.sha256.get(path.name):
+            if os.path.lexists(new):
+                if record and sha256(read_file(new)) == kept.get(path.name):
                     rename_new(path)
                 else:
-                    new.unlink()
-            if path.name not in record.sha256 and path.exists():
-                path.unlink()  # of an earlier run of this name, as its centers here are
+                    remove(new)
+            if record and path.name not in kept:
+                remove(path)  # of an earlier run of this name, as its centers here are
+        remove(new_name(self.record))
 
     def read_params(self, path, record):
         """Read a parameter file of this run.
@@ -191,9 +225,9 @@ class Run:
             The file is missing or damaged.
         """
         wanted = record.sha256.get(path.name) if record else None
-        for candidate in (path, new_name(path)):
+        for candidate in (path, new_name(path)) if record else (path,):
             try:
-                content = candidate.read_bytes()
+                content = read_file(candidate)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -234,6 +268,11 @@ class Trained(NamedTuple):
     params: dict
     centers: Optional[dict]
 
+    def classes(self, dataset):
+        """The classes that the run was trained on, where `dataset` tells them; None otherwise."""
+        known = self.record and self.record.same_data(dataset)
+        return dataset.classes if known else None
+
     def warn_of_other_data(self, dataset):
         """Say so where the run was trained on other data than it is used on."""
         if self.record and not self.record.same_data(dataset):
@@ -243,13 +282,19 @@ class Trained(NamedTuple):
             )
 
 
-def find_run(prefix, ckpt_dir, out_dir):
+def locate_run(prefix, ckpt_dir, out_dir):
     """The run of this name: the user's own or, where there is none, the one that is shipped."""
     own, shipped = Run(prefix, ckpt_dir, out_dir), Run(prefix, SHIPPED, out_dir)
-    if own.exists() or not shipped.best.exists():  # of some runs the record alone is shipped
-        return own
-    say(f"{prefix}: there is no run of this name in {ckpt_dir}, so the shipped one is used")
-    return shipped
+    # Of some runs the record alone is shipped.
+    return own if own.exists() or not shipped.best.exists() else shipped
+
+
+def find_run(prefix, ckpt_dir, out_dir):
+    """`locate_run`, which says so where it takes a shipped one."""
+    run = locate_run(prefix, ckpt_dir, out_dir)
+    if run.ckpt_dir == SHIPPED:
+        say(f"{prefix}: there is no run of this name in {ckpt_dir}, so the shipped one is used")
+    return run
 
 
 def open_run(run, given, needs_centers_for=None):

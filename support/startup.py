@@ -1,6 +1,7 @@
-"""What must happen before MXNet is imported."""
+"""What must happen before MXNet and matplotlib are imported."""
 
 import builtins
+import contextlib
 import ctypes
 import importlib.util
 import os
@@ -57,6 +58,18 @@ def prepare_mxnet():
         ) from error
     if role is not None:
         os.environ["DMLC_ROLE"] = role
+
+
+def prepare_matplotlib():
+    """Make ``import matplotlib`` work where MPLBACKEND names a backend that is not here, such as
+    that of a Jupyter kernel; none is needed."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 
 def use_physical_cores():

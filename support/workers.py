@@ -16,8 +16,8 @@ from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
 from support import console
-from support.errors import note_signals
-from support.heartbeat import announce, watch
+from support.errors import UserError, note_signals
+from support.heartbeat import announce, meeting, watch
 
 MESSAGE_BYTES = 2**14
 
@@ -41,6 +41,9 @@ class Alone:
     def broadcast(self, value):
         """Rank 0's `value`, anything that JSON can hold."""
         return value
+
+    def agree(self, flags):
+        """Raise UserError unless all workers have these flags, a dict."""
 
     def new_trainer(self, params, **sgd):
         """A Trainer of the network's parameters."""
@@ -87,7 +90,8 @@ class Workers(Alone):
     def connect(self):
         announce()
         self.stop_watching = watch()
-        self.kv = mx.kv.create(self.kvstore)
+        with meeting():
+            self.kv = mx.kv.create(self.kvstore)
         note_signals()
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         self.leads = self.rank == 0
@@ -97,10 +101,34 @@ class Workers(Alone):
         self.kv._barrier()
 
     def broadcast(self, value):
-        text = json.dumps(value).encode().ljust(MESSAGE_BYTES)
-        array = mx.nd.array(np.frombuffer(text, np.uint8))
+        array = mx.nd.array(to_numbers(value))
         self.spread([array])
-        return json.loads(array.asnumpy().astype(np.uint8).tobytes())
+        return from_numbers(array.asnumpy())
+
+    def agree(self, flags):
+        flags = {"--kvstore": self.kvstore, **flags}
+        messages = np.zeros((self.size, MESSAGE_BYTES))
+        messages[self.rank] = to_numbers(flags)
+        # Where --kvstore differs, one of them takes the others' sum for its negative.
+        everyone = [from_numbers(row) for row in np.abs(self.sum(messages))]
+        for rank, others in enumerate(everyone):
+            for name, value in others.items():
+                if value != everyone[0][name]:
+                    raise UserError(
+                        f"{name} is {everyone[0][name]} at rank 0, but {value} at rank {rank}: "
+                        "start all processes with the same flags"
+                    )
+
+    def sum(self, array):
+        """The sum of all workers' arrays."""
+        total = mx.nd.zeros(array.shape)
+        key = self.spread([total])
+        # A server adds up what it is sent with dist_sync, and subtracts it with dist_async.
+        self.kv.push(key, mx.nd.array(array if self.sync else -array))
+        mx.nd.waitall()
+        self.kv._barrier()
+        self.kv.pull(key, out=total)
+        return total.asnumpy()
 
     def spread(self, arrays):
         """Overwrite `arrays`, copies of one on several devices, by rank 0's; returns their key."""
@@ -135,18 +163,12 @@ class Workers(Alone):
             trainer.fetch(label)
 
     def finish_epoch(self, losses):
-        total = mx.nd.zeros(losses.shape)
-        key = self.spread([total])
-        # A server adds up what it is sent with dist_sync, and subtracts it with dist_async.
-        self.kv.push(key, mx.nd.array(losses if self.sync else -losses))
-        mx.nd.waitall()
-        self.kv._barrier()
-        self.kv.pull(key, out=total)
+        total = self.sum(losses)
         for trainer, _, _ in self.trainers:
             trainer.fetch()
         mx.nd.waitall()
         self.kv._barrier()  # the next epoch must not begin while someone still fetches this one
-        return total.asnumpy().astype(np.float64)
+        return total.astype(np.float64)
 
     def leave(self):
         self.kv._barrier()
@@ -242,6 +264,15 @@ class Exchange(mx.optimizer.Optimizer):
             weight[:] = grad
         else:
             mx.nd.sgd_update(weight, grad, out=weight, lr=1, wd=0)
+
+
+def to_numbers(value):
+    """The JSON of a value as numbers of a fixed size, (MESSAGE_BYTES,)."""
+    return np.frombuffer(json.dumps(value).encode().ljust(MESSAGE_BYTES), np.uint8)
+
+
+def from_numbers(numbers):
+    return json.loads(numbers.astype(np.uint8).tobytes())
 
 
 def with_every_row(array):

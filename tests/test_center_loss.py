@@ -59,12 +59,13 @@ def make(cls, center, *args, **kwargs):
     return block
 
 
-def backward(block, feature, label, dtype="int32", *batch_labels):
+def backward(block, feature, label, dtype="int32", batch_labels=None):
     """Loss and gradient of the features; the block's parameters receive theirs."""
     feature = mx.nd.array(feature)
     feature.attach_grad()
     with autograd.record():
-        loss = block(feature, mx.nd.array(label, dtype=dtype), *batch_labels)
+        whole = () if batch_labels is None else (None, batch_labels)
+        loss = block(feature, mx.nd.array(label, dtype=dtype), *whole)
     loss.backward()
     return loss.asnumpy(), feature.grad.asnumpy()
 
@@ -124,6 +125,7 @@ def test_sparse_gradients_give_the_centers_of_dense_ones(formulation, devices):
                     block(
                         mx.nd.array(feature[i::devices], ctx),
                         mx.nd.array(label[i::devices], ctx),
+                        None,
                         mx.nd.array(label, ctx),
                     )
                     for i, ctx in enumerate(contexts)
@@ -155,12 +157,93 @@ def test_slices_of_a_batch_count_the_labels_of_all(formulation, case, cut):
     np.testing.assert_allclose(gradient, whole.embedding.weight.grad().asnumpy(), **TOLERANCE)
 
 
-def test_half_precision():
-    block = CenterLoss(10, 2)
-    block.initialize()
-    block.cast("float16")
-    feature, label = mx.nd.ones((4, 2), dtype="float16"), mx.nd.array([0, 1, 1, 9])
-    assert block(feature, label).dtype == np.float16
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_labels_in_a_column_are_labels_and_other_shapes_an_error(formulation, hybridize):
+    random = np.random.RandomState(0)
+    feature, label = random.normal(size=(6, 2)), np.array([0, 1, 1, 3, 3, 3])
+    center = random.normal(size=(4, 2)).astype(np.float32)
+    block = make(CenterLoss, center, 0.5, formulation)
+    wanted = backward(block, feature, label)
+    if hybridize:
+        block.hybridize(static_alloc=True)
+    for values, other in zip(wanted, backward(block, feature, label[:, np.newaxis])):
+        np.testing.assert_array_equal(values, other)
+    for shape in ((6, 1), (6, 4), (6, 2, 1), (1, 2), (2,)):
+        with pytest.raises(mx.MXNetError):
+            backward(block, np.ones(shape), label)
+    with pytest.raises(mx.MXNetError):
+        backward(block, feature, np.eye(4)[label])
+
+
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@settings(max_examples=20, deadline=None)
+@given(case=cases(), column=st.booleans())
+def test_sample_weights_multiply_losses_and_pulls(formulation, case, column):
+    feature, label, center, lmbd, _ = case
+    weight = np.random.RandomState(1).uniform(0, 2, size=len(label)).astype(np.float32)
+    plain, weighted = (make(CenterLoss, center, lmbd, formulation) for _ in range(2))
+    loss, gradient = backward(plain, feature, label)
+    x = mx.nd.array(feature)
+    x.attach_grad()
+    with autograd.record():
+        shape = (-1, 1) if column else (-1,)
+        value = weighted(x, mx.nd.array(label), mx.nd.array(weight.reshape(shape)))
+    value.backward()
+    np.testing.assert_allclose(value.asnumpy(), loss * weight, **TOLERANCE)
+    np.testing.assert_allclose(x.grad.asnumpy(), gradient * weight[:, None], **TOLERANCE)
+    wanted, count = np.zeros_like(center, dtype=np.float64), np.bincount(label, minlength=100)
+    for i, y in enumerate(label):
+        pull = (center[y].astype(np.float64) - feature[i]) * weight[i]
+        wanted[y] += pull / (1 + count[y]) if formulation == "paper" else lmbd * pull / count[y]
+    got = weighted.embedding.weight.grad().asnumpy()
+    np.testing.assert_allclose(got, wanted, **TOLERANCE)
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"multi_precision": True}])
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+def test_half_precision_trains_like_single(formulation, hybridize, optimizer):
+    random = np.random.RandomState(0)
+    center = random.normal(size=(5, 3)).astype(np.float32)
+    feature, label = random.normal(size=(8, 3)).astype(np.float16), random.randint(0, 5, 8)
+    ends = []
+    for dtype in ("float32", "float16"):
+        block = make(CenterLoss, center, 0.5, formulation)
+        block.cast(dtype)
+        if hybridize:
+            block.hybridize()
+        sgd = {"learning_rate": 0.5, **(optimizer if dtype == "float16" else {})}
+        trainer = gluon.Trainer(block.collect_params(), "sgd", sgd)
+        x = mx.nd.array(feature, dtype=dtype)
+        x.attach_grad()
+        with autograd.record():
+            loss = block(x, mx.nd.array(label))
+        loss.backward()
+        trainer.step(1)
+        assert loss.dtype == x.grad.dtype == np.dtype(dtype)
+        values = (loss, x.grad, block.embedding.weight.data())
+        ends.append([value.asnumpy().astype(np.float32) for value in values])
+    for half, single in zip(ends[1], ends[0]):
+        np.testing.assert_allclose(half, single, rtol=0.02, atol=0.02)
+
+
+def test_it_is_a_loss_that_gluons_estimator_takes():
+    from mxnet.gluon.contrib.estimator import estimator
+
+    random = np.random.RandomState(0)
+    label = random.randint(0, 3, 64).astype(np.float32)
+    data = (random.normal(size=(64, 4)) + label[:, np.newaxis]).astype(np.float32)
+    loader = gluon.data.DataLoader(gluon.data.ArrayDataset(data, label), batch_size=16)
+    net, loss = gluon.nn.Dense(2), CenterLoss(3, 2)
+    net.initialize()
+    loss.initialize()
+    assert isinstance(loss, gluon.loss.Loss)
+    before = loss(net(mx.nd.array(data)), mx.nd.array(label)).mean().asscalar()
+    trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1})
+    estimator.Estimator(net, loss, trainer=trainer, context=mx.cpu()).fit(loader, epochs=3)
+    after = loss(net(mx.nd.array(data)), mx.nd.array(label)).mean().asscalar()
+    assert after < before
 
 
 def test_an_unknown_formulation_is_refused():

@@ -1,18 +1,23 @@
 """The program through its command line."""
 
 import csv
+import gzip
 import re
 import resource
 import subprocess
 import sys
 
 import imageio.v3 as iio
+import mxnet as mx
 import numpy as np
 import pytest
-from helpers import QUICK, ROOT, assert_one_line, run, write_digits
+from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 
+import data
+import evaluation
+import utils
 from models import LeNet
-from support import startup
+from support import runs, startup
 from support.errors import UserError
 
 EPOCH_LINE = (
@@ -218,6 +223,31 @@ def test_help_answers_before_mxnet_is_imported():
     assert done.stdout.endswith("False False\n"), done.stderr
 
 
+def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
+    """Labels 1 to 10 and 62 classes: the other 52 centers lie where they were initialized."""
+    for name in ("train", "t10k"):
+        path = tmp_path / "digits" / f"{name}-labels-idx1-ubyte.gz"
+        labels = np.frombuffer(gzip.decompress(path.read_bytes())[8:], np.uint8)
+        write_idx(path, labels + 1)
+    flags = ("--data_dir", "digits", "--num_classes", 62)
+    assert cli("--train", "--center_loss", *flags, *QUICK, "--lr", 1e-6).status == 0
+    run = runs.Run("center-loss", "ckpt", "output")
+    trained = runs.open_run(run, {})
+    dataset = data.load_dataset("auto", "digits", 62)
+    net, centers = evaluation.restored(trained, dataset, mx.cpu())
+    _, features = utils.predict(net, dataset.test, mx.cpu())
+    centers = centers["embedding.weight"] if isinstance(centers, dict) else centers
+    everyone = utils.nearest_center(features, centers)
+    assert not set(everyone) <= set(range(1, 11))  # which it would be without the rule
+    known = 1 + utils.nearest_center(features, centers[1:11])
+    wanted = np.mean(known == dataset.test.labels)
+    assert float(read_history(".", "center-loss")[0]["test_knn"]) == pytest.approx(wanted)
+    done = cli("--test", "--eval_method", "knn", *flags[:2])
+    assert f"Test_acc: {wanted:.4f}" in done.out
+    done = cli("--compare", "center-loss", *flags[:2])
+    assert f"| {wanted:.4f} | 0 |" in done.out.split("test set")[1]
+
+
 # --- bad input ---------------------------------------------------------------------------------
 
 
@@ -234,6 +264,13 @@ def test_help_answers_before_mxnet_is_imported():
         ("--train --wd -0.1", "--wd"),
         ("--train --lmbd inf", "--lmbd"),
         ("--train --momentum 1", "--momentum"),
+        ("--train --alpha 1e300", "--alpha: 1e300 is not between 1e-37 and 1e+38"),
+        ("--train --alpha 1e-50", "--alpha: 1e-50 is not between"),
+        ("--train --lr 1e39", "--lr: 1e39 is not between"),
+        ("--train --wd 1e39", "--wd: 1e39 is not between"),
+        ("--train --lmbd 1e39", "--lmbd: 1e39 is not between"),
+        ("--train --momentum 1e-50", "--momentum: 1e-50 is not between"),
+        ("--train --lr_factor 1e-50", "--lr_factor: 1e-50 is not between"),
         ("--train --num_classes 1", "--num_classes"),
         ("--train --feature_size 0", "--feature_size"),
         ("--train --num_classes 10000000 --feature_size 1000", "the limit of MXNet"),

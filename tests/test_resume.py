@@ -1,6 +1,7 @@
 """Nothing is lost: kills, signals, full disks, other processes, and what --resume makes of them."""
 
 import csv
+import hashlib
 import json
 import random
 import resource
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import ROOT, assert_one_line, run, start, write_digits
@@ -277,7 +279,7 @@ def test_a_folder_that_vanishes(two_epochs, tmp_path, monkeypatch, name):
         return draw(*args)
 
     monkeypatch.setattr(plotting, "feature_map", vanish)
-    flags = ("--train", "--center_loss", "--resume", "--data_dir", "digits", "--epochs", 3)
+    flags = ("--train", "--center_loss", "--resume", "--data_dir", "digits", "--epochs", EPOCHS)
     assert_one_line(two_epochs(*flags), f"{name}/center-loss", "cannot be written (No such file")
 
 
@@ -321,4 +323,6 @@ def test_what_a_record_says(two_epochs):
     flags = ("--second_train", "--data_dir", "digits", "--epochs", 1)
     assert two_epochs(*flags).status == 0
     second = runs.Run("center-loss-second", "ckpt", "output").read_record()
-    assert second.started_from == {"prefix": "center-loss", "epoch": record.best["epoch"]}
+    digest = hashlib.sha256(Path("ckpt/center-loss-best.params").read_bytes()).hexdigest()
+    origin = {"prefix": "center-loss", "epoch": record.best["epoch"], "sha256": digest}
+    assert second.started_from == origin

@@ -86,7 +86,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     run = runs.Run("run", tmp_path, tmp_path)
     surroundings = {"versions": {}, "threads": "1", "devices": ["cpu(0)"]}
-    record = Record("run", None, Recipe(), 2, {}, surroundings)
+    record = Record("run", None, Recipe(), 2, {"name": "digits", "sha256": ""}, surroundings)
     record.append(Epoch(0, "digits", 0.1, 1.0, 1.0, None, 0.5, 0.5, None, None, 1.0))
     first, second = ({"a": np.full(1, value, np.float32)} for value in (1, 0))
     run.commit(record, {run.best: first, run.resume: first})

@@ -4,6 +4,8 @@ import mxnet as mx
 import numpy as np
 import pytest
 from helpers import mnist5k
+from hypothesis import given
+from hypothesis import strategies as st
 
 import data
 import main
@@ -12,7 +14,7 @@ import utils
 from learner import Learner
 from support.errors import UserError
 from support.network import centers_of, get_params
-from support.recipe import Recipe
+from support.recipe import HUGE, TINY, Recipe
 from support.workers import Alone
 
 
@@ -70,11 +72,12 @@ def test_a_batch_larger_than_the_set():
 
 
 def test_a_batch_smaller_than_the_number_of_devices_is_refused():
-    train.check_split(130, 32, 2)
+    recipe = Recipe(batch_size=32)
+    train.check_split(130, recipe, 2)
     with pytest.raises(UserError, match="--batch_size"):
-        train.check_split(129, 32, 2)
+        train.check_split(129, recipe, 2)
     with pytest.raises(UserError, match="--batch_size"):
-        train.check_split(3, 32, 4)
+        train.check_split(3, recipe, 4)
 
 
 def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
@@ -92,3 +95,45 @@ def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
     train.train_epoch(learner, split, 0)
     assert len(reads) == 100
     assert all(read - i >= train.READ_EVERY for i, read in enumerate(reads[:64], start=1))
+
+
+@given(lr=st.floats(TINY, HUGE), factor=st.floats(TINY, HUGE), epoch=st.integers(0, 2**31 - 1))
+def test_every_learning_rate_of_a_schedule_fits_float32(lr, factor, epoch):
+    rate = Recipe(lr_factor=factor, lr_step=1).decayed(lr, epoch)
+    with np.errstate(all="raise"):
+        assert np.float32(rate) == 0 or np.float32(rate) >= np.finfo(np.float32).tiny
+    assert np.isfinite(np.float32(rate))
+
+
+def test_a_schedule_that_ends_below_all_numbers_goes_to_its_end(cli):
+    flags = ("--train", "--center_loss", "--data_dir", "digits", "--model", "lenet")
+    done = cli(*flags, "--lr_step", 1, "--epochs", 42, "--momentum", 0.9)
+    assert done.status == 0 and "Epoch [41]" in done.out, done.err
+
+
+def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
+    with pytest.raises(UserError, match="2\\^31.*--batch_size"):
+        train.check_split(60_000, Recipe(batch_size=47_000, center_loss=True), 1)
+    train.check_split(60_000, Recipe(batch_size=47_000), 1)
+    train.check_split(4000, Recipe(batch_size=47_000, center_loss=True), 1)
+    with pytest.raises(UserError, match="2\\^31.*--batch_size"):
+        train.check_split(60_000, Recipe(num_classes=5_000_000, batch_size=500), 1)
+
+
+def test_an_evaluation_takes_batches_that_fit(monkeypatch):
+    split = data.Split(*(array[:50] for array in mnist5k().test))
+    learner = new_learner(split, [mx.cpu()])
+    wanted = utils.predict(learner.net, split, mx.cpu())
+    sizes = []
+    batches = utils.batches
+    monkeypatch.setattr(
+        utils,
+        "batches",
+        lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
+    )
+    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * 128 * 28 * 28)
+    for values, other in zip(wanted, utils.predict(learner.net, split, mx.cpu())):
+        np.testing.assert_allclose(values, other, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(utils, "MOST_ELEMENTS", 5)
+    utils.predict(learner.net, split, mx.cpu())
+    assert sizes == [20, 1]

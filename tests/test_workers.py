@@ -5,13 +5,15 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import mxnet as mx
 import numpy as np
 import psutil
 import pytest
-from helpers import Done, assert_one_line, environments, run, start, write_digits
+from helpers import ROOT, Done, assert_one_line, environments, run, start, write_digits
 
 from support import params
 from support.workers import with_every_row
@@ -184,6 +186,81 @@ def test_an_error_of_one_worker_ends_all(tmp_path):
     done = finish(launch(tmp_path, 1, 2, *flags, "--data_dir", "digits", timeout=3, last=last))
     assert [one.status for one in done] == [1] * 4, done
     assert sum("other images or labels here than at rank 0" in one.err for one in done) == 1
+
+
+@pytest.mark.parametrize(
+    "last, words",
+    [
+        (["--kvstore", "dist_async"], ["--kvstore is dist_", "at rank 0, but dist_"]),
+        (["--second_train"], ["--second_train is ", " at rank 0, but "]),
+    ],
+)
+def test_flags_that_do_not_agree_are_named_by_all_workers(tmp_path, last, words):
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", 1)
+    began = time.monotonic()
+    done = finish(launch(tmp_path, 1, 2, *flags, timeout=3, last=last))
+    assert [one.status for one in done] == [1] * 4, done
+    for one in done[2:]:
+        assert_one_line(Done(one.status, one.out, one.err.partition("] ")[2]), *words)
+    assert time.monotonic() - began < 60
+    assert not list(tmp_path.glob("ckpt/*.params"))
+
+
+def test_one_worker_too_many_says_so_and_ends_with_the_others(tmp_path):
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", 10**6)
+    processes = launch(tmp_path, 1, 1, *flags, timeout=3)
+    while not (tmp_path / "output" / "center-loss-history.csv").exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.1)
+    (port,) = {int(text) for text in re.findall(r"127.0.0.1:(\d+)", processes[0].stdout.readline())}
+    *_, env = environments(1, 1)
+    extra = start(*flags, cwd=tmp_path, env={**env, "DMLC_PS_ROOT_PORT": str(port)})
+    assert "no more than 1 server(s) and 1 worker(s)?" in extra.stderr.readline()
+    processes[2].kill()
+    finish(processes[:2])
+    _, err = extra.communicate(timeout=30)
+    assert extra.returncode == 1 and "the scheduler has ended" in err
+    processes[2].communicate()
+
+
+def test_a_host_may_be_named(tmp_path):
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", 1)
+    commands = environments(1, 1)
+    processes = [
+        start(*flags, cwd=tmp_path, env={**env, "DMLC_PS_ROOT_URI": "localhost"})
+        for env in commands
+    ]
+    done = finish(processes)
+    assert [one.status for one in done] == [0] * 3, done
+    assert done[0].out.startswith("scheduler: waiting at 127.0.0.1:")
+
+
+def test_ctrl_c_on_the_line_of_the_page_ends_all(tmp_path):
+    """As a terminal does it: SIGINT for the whole group in the foreground."""
+    write_digits(tmp_path / "digits")
+    page = (ROOT / "docs" / "several_machines.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\(trap .*\)$", page, re.M)
+    line = line.replace("python main.py", f"{sys.executable} {ROOT / 'main.py'} --data_dir digits")
+    (export,) = set(re.findall(r"^export .*127\.0\.0\.1.*$", page, re.M))
+    port = re.search(r"ROOT_PORT=(\d+)", export).group(1)
+    free = environments(1, 2)[0]["DMLC_PS_ROOT_PORT"]
+    shell = subprocess.Popen(
+        ["bash", "-c", f"{export.replace(port, free)}\n{line}"],
+        cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    for text in shell.stdout:
+        if "Epoch [0]" in text:
+            break
+    children = psutil.Process(shell.pid).children(recursive=True)
+    assert len(children) >= 4
+    os.killpg(shell.pid, signal.SIGINT)
+    _, err = shell.communicate(timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive and "Traceback" not in err
 
 
 @pytest.mark.parametrize(

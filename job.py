@@ -1,0 +1,274 @@
+"""A training as rank 0 has it: what it starts from, and what is told and kept of each epoch."""
+
+import re
+
+import plotting
+from data import SPLITS
+from support.console import say, warn
+from support.errors import Interrupted, UserError
+from support.network import centers_of, restore
+from support.recipe import EPOCHS, Recipe
+from support.records import Epoch, Record, surroundings
+from support.runs import (
+    SHIPPED,
+    Run,
+    find_run,
+    locate_run,
+    open_run,
+    read_file,
+    write_atomically,
+)
+from utils import evaluate
+
+
+class Job:
+    """A training and its run.
+
+    Parameters
+    ----------
+    run : support.runs.Run
+    recipe : Recipe
+    epochs : int
+        How many the run is to have.
+    record : Record, optional
+        Of the run that is resumed; a new run gets one in `begin`.
+    first : support.runs.Trained, optional
+        What a second training starts from.
+
+    Attributes
+    ----------
+    plan : dict
+        What every worker needs to know.
+    finished : int
+        How many epochs are kept.
+    """
+
+    def __init__(self, run, recipe, epochs, record=None, first=None):
+        self.run, self.recipe, self.epochs = run, recipe, epochs
+        self.record, self.first = record, first
+        self.finished = len(record.history) if record else 0
+        self.plan = {"recipe": vars(recipe), "epochs": epochs, "first": self.finished}
+
+    @classmethod
+    def open(cls, args, run, second):
+        """Find out what is to be trained; None where all is finished already."""
+        try:
+            run.recover(run.read_record())
+        except UserError:
+            if args.resume:  # without it a new run will take the place of what is damaged
+                raise
+        record = resumable(args, run, second) if args.resume else None
+        if record:
+            recipe = Recipe.merge(args.given, record.recipe.flags(), run.prefix, second=second)
+            epochs = record.epochs if args.epochs is None else args.epochs
+            job = cls(run, recipe, epochs, record)
+            if job.finished >= epochs and not job.missing_pictures():
+                say(f"{run.prefix}: all {job.finished} epochs are finished")
+                job = None
+        else:
+            first, network = None, {}
+            if second:
+                source = find_run(args.prefix, args.ckpt_dir, args.out_dir)
+                first = open_run(source, args.given, needs_centers_for="--second_train")
+                network = vars(first.network)
+            recipe = Recipe.merge(args.given, network, args.prefix, second=second)
+            job = cls(run, recipe, EPOCHS if args.epochs is None else args.epochs, first=first)
+        for flag, wanted in (
+            ("--eval_method knn", recipe.eval_method == "knn"),
+            ("--second_train", args.second_train),
+        ):
+            if wanted and "center" not in recipe.losses:
+                raise UserError(f"{flag} needs centers: train with --center_loss")
+        return job
+
+    def begin(self, learner, dataset):
+        """Give the learner what it starts from, and say what is begun."""
+        run, record, first = self.run, self.record, self.first
+        now = surroundings(learner.contexts, learner.workers)
+        if record:
+            record.check(dataset, now)
+            learner.load_state(run.read_params(run.resume, record), run.resume)
+            record.epochs = self.epochs
+            self.remove_pictures(lambda path: plotting.run_of(path) in (None, record.identity))
+        else:
+            if first:
+                restore(first, learner.net, learner.center_loss)
+                first.warn_of_other_data(dataset)
+            origin = first and first.record and first.run.origin(first.record)
+            self.record = Record(
+                run.prefix, origin, self.recipe, self.epochs, dataset.fingerprint, now
+            )
+            if run.record.exists():
+                say(
+                    f"{run.prefix}: a new run replaces the old one when its first epoch is finished"
+                )
+        say(
+            f"{run.prefix}: {' + '.join(self.recipe.losses)} loss, {self.recipe.model} on "
+            f"{dataset.name} ({len(dataset.train.labels)} images) with "
+            f"{', '.join(map(str, learner.contexts))}"
+        )
+        if record and self.missing_pictures():  # it was killed when they were to be drawn
+            self.draw(dataset, self.evaluate(learner, dataset)[1])
+
+    def evaluate(self, learner, dataset):
+        """Accuracies, by the names of an `Epoch`, and features, by split."""
+        accuracy, maps, centers = {}, {}, centers_of(learner.center_loss)
+        for name, split in (("train", dataset.train), ("test", dataset.test)):
+            by_method, maps[name] = evaluate(
+                learner.net, centers, split, learner.contexts[0], dataset.classes
+            )
+            accuracy.update((f"{name}_{method}", value) for method, value in by_method.items())
+        return accuracy, maps
+
+    def report(self, learner, dataset, losses, sizes, seconds):
+        """Evaluate an epoch, commit it, which makes it count, and then draw it.
+
+        Parameters
+        ----------
+        learner : Learner
+        dataset : data.Dataset
+        losses, sizes
+            As `train.train_epoch` gives them.
+        seconds : float
+            That it took.
+        """
+        record, recipe = self.record, self.recipe
+        for loss in losses.sum(axis=1) / sizes:
+            record.observe(loss)
+        means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
+        accuracy, maps = self.evaluate(learner, dataset)
+        epoch = Epoch(
+            epoch=len(record.history),
+            dataset=dataset.name,
+            lr=learner.trainers[0][0].learning_rate,
+            loss=record.moving_loss,
+            softmax_loss=means.get("softmax"),
+            center_loss=means.get("center"),
+            train_softmax=accuracy["train_softmax"],
+            test_softmax=accuracy["test_softmax"],
+            train_knn=accuracy.get("train_knn"),
+            test_knn=accuracy.get("test_knn"),
+            seconds=round(seconds, 6),
+        )
+        self.save(learner, best=record.append(epoch))
+        self.draw(dataset, maps)
+        say(
+            f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
+            f"Train-Acc={epoch.accuracy('train', recipe.eval_method):.6f}, "
+            f"Test-Acc={epoch.accuracy('test', recipe.eval_method):.6f}, "
+            f"Epoch-time={epoch.seconds:.6f}"
+        )
+
+    def save(self, learner, best):
+        """Commit a finished epoch; a better network than all before becomes the best one."""
+        files = {self.run.resume: learner.state()}
+        if best:
+            network, centers = learner.parameters()
+            files[self.run.best] = network
+            if centers:
+                files[self.run.feature_matrix] = centers
+        self.run.commit(self.record, files)
+        self.finished = len(self.record.history)
+        if self.finished == 1:  # what is there is of a run that is no more
+            self.remove_pictures(lambda path: False)
+
+    # --- pictures ------------------------------------------------------------------------------
+
+    def missing_pictures(self):
+        """Whether the last finished epoch was not drawn to its end, which is the table."""
+        try:
+            table = read_file(self.run.picture("history.csv"))
+        except OSError:
+            return True
+        return table != self.record.history_csv()
+
+    def remove_pictures(self, keep):
+        """Remove the pictures under this run's name, but for those of which `keep` is true."""
+        name = re.escape(self.run.prefix) + r"-((train|test)(-epoch-\d+\.png|\.gif)|curves\.png)"
+        for path in self.run.out_dir.iterdir():
+            if re.fullmatch(name, path.name) and not keep(path):
+                path.unlink()
+
+    def draw(self, dataset, maps):
+        """Draw the last epoch, then write the table; no trouble of matplotlib costs the epoch.
+
+        Parameters
+        ----------
+        dataset : data.Dataset
+        maps : dict of str to (N, feature_size) float32
+            The features of ``train`` and ``test``.
+        """
+        try:
+            self.draw_all(dataset, maps)
+        except (UserError, Interrupted):
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            warn(f"pictures of epoch {self.finished - 1} could not be drawn ({reason})")
+        write_atomically(self.run.picture("history.csv"), self.record.history_csv())
+
+    def draw_all(self, dataset, maps):
+        """Feature maps and, of the run's last epoch, curves and GIFs."""
+        run, record, recipe = self.run, self.record, self.recipe
+        epoch, splits = record.history[-1], SPLITS if recipe.plotting else ()
+        for split in splits:
+            accuracy = epoch.accuracy(split, recipe.eval_method)
+            picture = plotting.feature_map(
+                maps[split], getattr(dataset, split).labels, recipe.num_classes,
+                f"{run.prefix}\n{dataset.name}, {SPLITS[split]} set, epoch {epoch.epoch}: "
+                f"accuracy {accuracy:.4f} ({recipe.eval_method})",
+                record.identity,
+            )  # fmt: skip
+            write_atomically(run.picture(f"{split}-epoch-{epoch.epoch}.png"), picture)
+        if self.finished >= self.epochs:
+            title = f"{run.prefix}, {dataset.name}"
+            curves = plotting.curves(record.history, title, record.identity)
+            write_atomically(run.picture("curves.png"), curves)
+            for split in splits:
+                frames = self.frames(split)
+                if frames:
+                    gif = plotting.gif(frames, record.identity)
+                    write_atomically(run.picture(f"{split}.gif"), gif)
+
+    def frames(self, split):
+        """The feature maps of all epochs that are there."""
+        frames = []
+        for i in range(self.finished):
+            path = self.run.picture(f"{split}-epoch-{i}.png")
+            if path.is_file():
+                try:
+                    frames.append(plotting.read_frame(path))
+                except ValueError as error:
+                    warn(f"{path} is left out of the GIF: {error}")
+        return frames
+
+    def end(self):
+        """Say how it went."""
+        record, method = self.record, self.recipe.eval_method
+        say(
+            f"Best test accuracy by {method}: {record.best['accuracy']:.6f} "
+            f"in epoch {record.best['epoch']}, kept in {self.run.best}; "
+            f"last: {record.history[-1].accuracy('test', method):.6f}\n"
+            f"History{' and pictures' * self.recipe.plotting}: {self.run.picture('*')}"
+        )
+
+
+def resumable(args, run, second):
+    """The record of the run that --resume goes on with; None where a new one is to be begun."""
+    record = run.read_record()
+    if record is None:
+        if Run(run.prefix, SHIPPED, args.out_dir).exists():
+            say(f"{run.prefix}: shipped runs cannot be resumed, so a new one of this name is begun")
+        return None
+    if record.recipe.second != second:
+        raise UserError(
+            f"{run.prefix} is a run of --{record.recipe.action}, which --"
+            f"{'second_train' if second else 'train'} cannot go on with: choose another --prefix"
+        )
+    if second and "sha256" in (record.started_from or {}):
+        source = locate_run(args.prefix, args.ckpt_dir, args.out_dir)
+        first = source.read_record()
+        if first and source.origin(first) != record.started_from:
+            say(f"{run.prefix} was started from another {args.prefix}, so a new one is begun")
+            return None
+    return record
