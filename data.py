@@ -20,6 +20,7 @@ import psutil
 
 from support.console import note
 from support.errors import UserError, check_signals
+from support.recipe import DATASETS
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 IDX_SPLITS = {"train": "training", "t10k": "test"}  # the same by MNIST's file names
@@ -31,6 +32,7 @@ MNIST_MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/mnist/",
 )
+MNIST_FINGERPRINT = "2f34720a22ca44882842289480b53136c582f757c68ba2d1009482e4cbc056de"
 MNIST_SHA1 = {
     "train-images-idx3-ubyte.gz": "6c95f4b05d2bf285e1bfb0e7960c31bd3b3f8a7d",
     "train-labels-idx1-ubyte.gz": "2a80914081dc54586dbdf242f9805a6b8d2a15fc",
@@ -82,7 +84,7 @@ def load_dataset(dataset, data_dir, num_classes):
     ----------
     dataset : {'auto', 'mnist', 'mnist5k'}
         `auto` is mnist where it is there or can be had in 15 seconds, otherwise, with a warning,
-        mnist5k.
+        mnist5k. See `choose_dataset` for what a run decides.
     data_dir : str or None
         A folder with four IDX files; it goes before `dataset`.
     num_classes : int
@@ -115,6 +117,57 @@ def load_dataset(dataset, data_dir, num_classes):
             loaded = read_folder(folder, "mnist")
     check(loaded, num_classes)
     return loaded
+
+
+def choose_dataset(dataset, data_dir, *records):
+    """The `dataset` for `load_dataset`: the user's choice, or else what runs were trained on.
+
+    Parameters
+    ----------
+    dataset, data_dir : str or None
+        The flags.
+    *records : Record or None
+        Of the runs, if any, that are used.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UserError
+        The runs do not tell.
+    """
+    trained_on = {record.dataset["name"]: record.prefix for record in records if record}
+    if dataset or data_dir or not trained_on:
+        return dataset or "auto"
+    name, prefix = trained_on.popitem()
+    if trained_on or name not in DATASETS:
+        raise UserError(
+            f"{prefix} was trained on {name}: say with --data_dir where that is, or what else is "
+            "to be used"
+        )
+    return name
+
+
+def refuse_trained_images(record, dataset):
+    """Raise UserError where the test set is made of images that a run was trained on."""
+    trained_on = record and record.dataset["sha256"]
+    if trained_on == MNIST_FINGERPRINT and dataset.name == "mnist5k":
+        raise UserError(
+            f"{record.prefix} was trained on MNIST, whose training set has all images of mnist5k: "
+            f"no test could be made with them. {where_mnist_goes(mnist_folder())}"
+        )
+
+
+def where_mnist_goes(folder):
+    files = ", ".join(MNIST_SHA1)
+    return f"MNIST's files ({files}) belong into {folder}, or a folder named by --data_dir"
+
+
+def mnist_folder():
+    """Gluon's own place."""
+    return Path(mx.base.data_dir(), "datasets", "mnist")
 
 
 def print_mnist5k_warning(reason):
@@ -252,7 +305,7 @@ def fetch_mnist(seconds=math.inf):
     UserError
         No mirror gave the published files in time.
     """
-    folder = Path(mx.base.data_dir(), "datasets", "mnist")
+    folder = mnist_folder()
     try:
         missing = [name for name in MNIST_SHA1 if not is_published(folder / name)]
         if missing:
@@ -280,8 +333,7 @@ def fetch(missing, folder, seconds):
             raise UserError(f"MNIST could not be downloaded within {seconds} seconds")
         if errors:
             raise UserError(
-                f"MNIST could not be downloaded ({errors[-1]}); with its four files in "
-                f"{folder}, or in a folder named by --data_dir, no download is needed"
+                f"MNIST could not be downloaded ({errors[-1]}). {where_mnist_goes(folder)}"
             )
         for name in missing:
             os.replace(Path(scratch, name), folder / name)

@@ -7,11 +7,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 import plotting
-from data import SPLITS, load_dataset
+from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
 from support.console import say
 from support.network import build, build_center_loss, centers_of, choose_contexts, restore
 from support.recipe import Recipe
-from support.runs import find_run, make_folder, open_run, write_atomically
+from support.runs import Run, find_run, make_folder, open_run, write_atomically
 from utils import evaluate, tightness
 
 
@@ -33,14 +33,26 @@ def test(args):
     run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
     trained = open_run(run, args.given, needs_centers_for="--eval_method knn" if knn else None)
     (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
-    dataset = load_dataset(args.dataset, args.data_dir, trained.network.num_classes)
+    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
+    dataset = load_dataset(chosen, args.data_dir, trained.network.num_classes)
+    refuse_trained_images(trained.record, dataset)
     net, centers = restored(trained, dataset, ctx)
     began = time.time()
-    centers = centers if knn else None
-    accuracy, _ = evaluate(net, centers, dataset.test, ctx, trained.classes(dataset))
+    classes = trained.classes(dataset)
+    accuracy, features = evaluate(net, centers if knn else None, dataset.test, ctx, classes)
     seconds = time.time() - began
     say(f"{run.best} on {dataset.name}, by {method}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
+    if args.given.get("plotting"):
+        picture = plotting.feature_map(
+            features, dataset.test.labels, trained.network.num_classes,
+            f"{run.prefix}\n{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({method})",
+            centers=centers,
+        )  # fmt: skip
+        path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture("test.png")
+        make_folder(path.parent)
+        write_atomically(path, picture)
+        say(f"Feature map: {path}")
 
 
 def compare(args):
@@ -62,9 +74,12 @@ def compare(args):
     make_folder(out_dir)
     (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
     num_classes = min(trained.network.num_classes for trained in opened)
-    dataset = load_dataset(args.dataset, args.data_dir, num_classes)
+    records = [trained.record for trained in opened]
+    chosen = choose_dataset(args.dataset, args.data_dir, *records)
+    dataset = load_dataset(chosen, args.data_dir, num_classes)
     rows = {name: [] for name in SPLITS}
     for trained in opened:
+        refuse_trained_images(trained.record, dataset)
         net, centers = restored(trained, dataset, ctx)
         for name in SPLITS:
             classes = trained.classes(dataset)

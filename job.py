@@ -3,7 +3,7 @@
 import re
 
 import plotting
-from data import SPLITS
+from data import SPLITS, choose_dataset, refuse_trained_images
 from support.console import say, warn
 from support.errors import Interrupted, UserError
 from support.network import centers_of, restore
@@ -13,7 +13,7 @@ from support.runs import (
     SHIPPED,
     Run,
     find_run,
-    locate_run,
+    new_name,
     open_run,
     read_file,
     write_atomically,
@@ -32,7 +32,7 @@ class Job:
         How many the run is to have.
     record : Record, optional
         Of the run that is resumed; a new run gets one in `begin`.
-    first : support.runs.Trained, optional
+    source : support.runs.Trained, optional
         What a second training starts from.
 
     Attributes
@@ -43,9 +43,9 @@ class Job:
         How many epochs are kept.
     """
 
-    def __init__(self, run, recipe, epochs, record=None, first=None):
+    def __init__(self, run, recipe, epochs, record=None, source=None):
         self.run, self.recipe, self.epochs = run, recipe, epochs
-        self.record, self.first = record, first
+        self.record, self.source = record, source
         self.finished = len(record.history) if record else 0
         self.plan = {"recipe": vars(recipe), "epochs": epochs, "first": self.finished}
 
@@ -61,29 +61,35 @@ class Job:
         if record:
             recipe = Recipe.merge(args.given, record.recipe.flags(), run.prefix, second=second)
             epochs = record.epochs if args.epochs is None else args.epochs
-            job = cls(run, recipe, epochs, record)
+            job = cls(run, recipe, epochs, record=record)
             if job.finished >= epochs and not job.missing_pictures():
                 say(f"{run.prefix}: all {job.finished} epochs are finished")
                 job = None
+            elif not any(path.exists() for path in (run.resume, new_name(run.resume))):
+                raise UserError(
+                    f"{run.resume} is missing, without which {run.prefix} cannot be resumed: "
+                    "shipped runs cannot"
+                )
         else:
-            first, network = None, {}
+            source, network = None, {}
             if second:
-                source = find_run(args.prefix, args.ckpt_dir, args.out_dir)
-                first = open_run(source, args.given, needs_centers_for="--second_train")
-                network = vars(first.network)
+                first = find_run(args.prefix, args.ckpt_dir, args.out_dir)
+                source = open_run(first, args.given, needs_centers_for="--second_train")
+                network = vars(source.network)
             recipe = Recipe.merge(args.given, network, args.prefix, second=second)
-            job = cls(run, recipe, EPOCHS if args.epochs is None else args.epochs, first=first)
-        for flag, wanted in (
-            ("--eval_method knn", recipe.eval_method == "knn"),
-            ("--second_train", args.second_train),
-        ):
-            if wanted and "center" not in recipe.losses:
-                raise UserError(f"{flag} needs centers: train with --center_loss")
+            job = cls(run, recipe, EPOCHS if args.epochs is None else args.epochs, source=source)
+        if "center" not in recipe.losses and recipe.eval_method == "knn":
+            raise UserError("--eval_method knn needs centers: train with --center_loss")
+        if "center" not in recipe.losses and args.second_train:
+            raise UserError("--second_train needs centers: train with --center_loss")
+        if job:
+            known = record or (job.source and job.source.record)
+            job.plan["dataset"] = choose_dataset(args.dataset, args.data_dir, known)
         return job
 
     def begin(self, learner, dataset):
         """Give the learner what it starts from, and say what is begun."""
-        run, record, first = self.run, self.record, self.first
+        run, record, source = self.run, self.record, self.source
         now = surroundings(learner.contexts, learner.workers)
         if record:
             record.check(dataset, now)
@@ -91,14 +97,15 @@ class Job:
             record.epochs = self.epochs
             self.remove_pictures(lambda path: plotting.run_of(path) in (None, record.identity))
         else:
-            if first:
-                restore(first, learner.net, learner.center_loss)
-                first.warn_of_other_data(dataset)
-            origin = first and first.record and first.run.origin(first.record)
+            if source:
+                refuse_trained_images(source.record, dataset)
+                restore(source, learner.net, learner.center_loss)
+                source.warn_of_other_data(dataset)
+            origin = source and source.record and source.run.origin(source.record)
             self.record = Record(
                 run.prefix, origin, self.recipe, self.epochs, dataset.fingerprint, now
             )
-            if run.record.exists():
+            if run.record_path.exists():
                 say(
                     f"{run.prefix}: a new run replaces the old one when its first epoch is finished"
                 )
@@ -265,10 +272,21 @@ def resumable(args, run, second):
             f"{run.prefix} is a run of --{record.recipe.action}, which --"
             f"{'second_train' if second else 'train'} cannot go on with: choose another --prefix"
         )
-    if second and "sha256" in (record.started_from or {}):
-        source = locate_run(args.prefix, args.ckpt_dir, args.out_dir)
-        first = source.read_record()
-        if first and source.origin(first) != record.started_from:
-            say(f"{run.prefix} was started from another {args.prefix}, so a new one is begun")
-            return None
+    if second and not is_origin(Run(args.prefix, args.ckpt_dir, args.out_dir), record.started_from):
+        if not args.train:
+            raise UserError(
+                f"{run.prefix} was started from another {args.prefix} than there is now: "
+                "begin anew without --resume, or choose another --prefix"
+            )
+        say(f"{run.prefix} was started from another {args.prefix}, so a new one is begun")
+        return None
     return record
+
+
+def is_origin(run, started_from):
+    """Whether a second training may have been started from what this run is now."""
+    try:
+        record = run.read_record()
+    except UserError:
+        record = None  # it is not needed to go on
+    return not (record and started_from) or started_from.items() <= run.origin(record).items()

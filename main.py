@@ -1,19 +1,19 @@
 """Train and test networks with softmax loss and center loss. `python main.py --help` tells how."""
 
 import argparse
+import atexit
 import contextlib
 import math
 import os
 import re
 import shlex
-import signal
 import sys
 
 from support import recipe
 from support.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
 from support.errors import Interrupted, UserError, noting_signals
 from support.heartbeat import check_cluster
-from support.startup import prepare_matplotlib, prepare_mxnet
+from support.startup import how_to_install, prepare_matplotlib, prepare_mxnet
 
 
 def main(argv=None):
@@ -37,16 +37,21 @@ def answer(argv, args):
         command = shlex.join(["python", "main.py", *argv, *resume])
         note(f"Interrupted: {interrupted.kept}. To go on: {command}")
         return end(args, status=128 + interrupted.signum)
+    except KeyboardInterrupt:  # a second Ctrl-C
+        return end(args, status=130)
     except OutputLost as error:
         abandon_output()
         trains = args.train or args.second_train
         return end(args, f"{error}; --resume goes on" if trains else error)
+    except ModuleNotFoundError as error:
+        return end(args, how_to_install(error))
     except OSError as error:
         return end(args, f"{error.filename}: {error.strerror}" if error.filename else error)
     except (MemoryError, RuntimeError) as error:
         # MXNet has no class for it.
         if isinstance(error, RuntimeError) and not re.search("emory|bad_alloc", str(error)):
             raise
+        atexit.register(os._exit, 1)  # MXNet's own end would raise the error again
         advice = "try a lower --batch_size, --num_classes or --feature_size"
         return end(args, f"not enough memory: {advice}")
     return 0
@@ -214,8 +219,9 @@ def new_parser():
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist is downloaded if need be; mnist5k is 5,000 images of it that "
-        "need no network; auto is mnist if it can be had, else mnist5k",
-        choices=recipe.DATASETS, default="auto")
+        "need no network; auto is mnist if it can be had, else mnist5k (default: that of the run, "
+        "and auto for a new one)",
+        choices=recipe.DATASETS)
     add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not")
     add(group, "--prefix", "names every file of a run (default: center-loss; softmax-loss for "
         "--train without --center_loss)", type=prefix)
@@ -293,10 +299,5 @@ def prefix(text):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C acts at once, without traceback
     occupy_closed_streams()
-    status = main()
-    if status:
-        # MXNet's own end may raise once more what has just been said.
-        abandon_output()
-        os._exit(status)
+    sys.exit(main())

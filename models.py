@@ -79,6 +79,3 @@ def block(channels):
         layers.add(nn.Conv2D(channels, kernel_size=5, padding=2), nn.LeakyReLU(0.01))
     layers.add(nn.MaxPool2D(pool_size=2))
     return layers
-
-
-MODELS = {"lenetplus": LeNetPlus, "lenet": LeNet}

@@ -39,7 +39,7 @@ def own_style(draw):
 
 
 @own_style
-def feature_map(features, labels, num_classes, title, run=None):
+def feature_map(features, labels, num_classes, title, run=None, centers=None):
     """Draw one dot an image, coloured by its class.
 
     Parameters
@@ -50,6 +50,8 @@ def feature_map(features, labels, num_classes, title, run=None):
     title : str
     run : str, optional
         What the picture is to say of itself to `run_of`.
+    centers : (num_classes, d) float, optional
+        Where to draw crosses, for the classes that are there.
 
     Returns
     -------
@@ -57,7 +59,7 @@ def feature_map(features, labels, num_classes, title, run=None):
         A PNG of 640 x 640 pixels.
     """
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
-    draw_features(figure.add_subplot(), features, labels, num_classes, title)
+    draw_features(figure.add_subplot(), features, labels, num_classes, title, centers)
     return to_bytes(figure, run=run)
 
 
@@ -82,12 +84,21 @@ def stacked_feature_maps(panels):
     return to_bytes(figure, "jpg")
 
 
-def draw_features(axes, features, labels, num_classes, title):
+def draw_features(axes, features, labels, num_classes, title, centers=None):
     """Draw a feature map into `axes`; parameters as in `feature_map`."""
-    points, note = to_plane(features, labels)
+    classes = np.unique(labels)  # those that are there
+    if centers is None:
+        points, note = to_plane(features, labels)
+    else:
+        whole = np.concatenate([features, centers[classes]])
+        points, note = to_plane(whole, np.concatenate([labels, classes]))
+        points, crosses = points[: len(labels)], points[len(labels) :]
+        axes.plot(
+            *crosses.T, "X", color="black", markeredgecolor="white", zorder=2.5, label="center"
+        )
+        axes.legend(loc="upper right", fontsize=8)
     colors = class_colors(num_classes)
     dot = np.clip(40 / len(points) ** 0.3, 1.5, 4)  # many dots are small ones
-    classes = np.unique(labels)  # those that are there
     if len(classes) > MOST_NAMED_CLASSES:
         order = np.argsort(labels, kind="stable")
         axes.scatter(*points[order].T, s=dot**2, c=colors[labels[order]], linewidths=0)

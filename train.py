@@ -46,7 +46,7 @@ def train(args, workers, second=False):
             return
         recipe, epochs, first = Recipe(**plan["recipe"]), plan["epochs"], plan["first"]
         contexts = choose_contexts(args.use_gpu, args.gpus)
-        dataset = load_dataset(args.dataset, args.data_dir, recipe.num_classes)
+        dataset = load_dataset(plan["dataset"], args.data_dir, recipe.num_classes)
         if workers.broadcast(dataset.fingerprint)["sha256"] != dataset.fingerprint["sha256"]:
             raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
         check_split(len(dataset.train.labels), recipe, len(contexts), workers.size)
@@ -102,8 +102,8 @@ def train_epoch(learner, split, epoch):
             check_finite(losses[-1], f"Epoch {epoch}, step {len(losses) - 1}: the loss")
         del pending[:count]
 
-    shown = {} if workers.leads else {"disable": True}
-    with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", **shown) as bar:
+    hidden = None if workers.leads else True  # None: where there is no terminal
+    with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", disable=hidden) as bar:
         for slices in batches(
             split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size
         ):
@@ -148,7 +148,7 @@ def telling_what_is_kept(run, job):
 
     `job` is None where rank 0 has it.
     """
-    replaced = run.record.exists()  # a record that is there before the first epoch is not ours
+    replaced = run.record_path.exists()  # a record that is there before the first epoch is not ours
     try:
         yield
     except (Interrupted, UserError) as error:

@@ -107,8 +107,10 @@ def evaluate(net, centers, split, ctx, classes=None):
     predicted, features = predict(net, split, ctx)
     accuracy = {"softmax": float(np.mean(predicted == split.labels))}
     if centers is not None:
-        classes = np.arange(len(centers)) if classes is None else classes
-        nearest = classes[nearest_center(features, centers[classes])]
+        if classes is None or len(classes) == len(centers):
+            nearest = nearest_center(features, centers)
+        else:
+            nearest = classes[nearest_center(features, centers[classes])]
         accuracy["knn"] = float(np.mean(nearest == split.labels))
     return accuracy, features
 

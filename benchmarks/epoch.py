@@ -26,6 +26,7 @@ def run(smoke):
     import main
     import models
     import train
+    from job import Job
     from learner import Learner
     from support import recipe, runs
     from support.workers import Alone
@@ -69,7 +70,7 @@ def run(smoke):
         def whole():
             began = time.perf_counter()
             with contextlib.redirect_stdout(sys.stderr):
-                job = train.Job(run, learner.recipe, epochs=1)
+                job = Job(run, learner.recipe, epochs=1)
                 job.begin(learner, dataset)
                 losses, sizes = train.train_epoch(learner, dataset.train, 0)
                 job.report(learner, dataset, losses, sizes, time.perf_counter() - began)

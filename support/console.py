@@ -45,10 +45,10 @@ def write(text, stream):
 
 
 def progress(**kwargs):
-    """A progress bar of tqdm, where standard error is a terminal."""
+    """A progress bar of tqdm that may be lost."""
     from tqdm import tqdm
 
-    return tqdm(file=Lossy(sys.stderr), leave=False, **{"disable": None, **kwargs})
+    return tqdm(file=Lossy(sys.stderr), leave=False, **kwargs)
 
 
 class Lossy:
@@ -84,5 +84,5 @@ def occupy_closed_streams():
 
 def abandon_output():
     """Let what cannot be written vanish, so that the end of the process does not try it again."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError):  # it may be no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

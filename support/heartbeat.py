@@ -1,6 +1,7 @@
 """The processes that train together: where they meet, and how one hears that another died."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -100,8 +101,10 @@ def meeting():
                 os._exit(1)
 
     threading.Thread(target=look, daemon=True).start()
-    yield
-    met.set()
+    try:
+        yield
+    finally:
+        met.set()
 
 
 def watch():
@@ -144,8 +147,6 @@ def watch():
 def listen():
     """A function that says whether a node, by ps-lite's number, has been silent for too long."""
     # MXNet is not there yet when the environment is checked.
-    import ctypes
-
     from mxnet.base import _LIB, check_call
 
     handle, role = ctypes.c_void_p(), os.environ["DMLC_ROLE"]

@@ -54,10 +54,6 @@ class Network:
         known = {**given, **recorded}
         return cls(**{name: known[name] for name in cls.names() if name in known}, **fixed)
 
-    def flags(self):
-        """The flags as a record keeps them."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Recipe(Network):
@@ -95,6 +91,7 @@ class Recipe(Network):
         return softmax + center
 
     def flags(self):
+        """The flags as a record keeps them."""
         # A second training has center loss anyway.
         dropped = ("second", "center_loss") if self.second else ("second",)
         return {name: value for name, value in asdict(self).items() if name not in dropped}

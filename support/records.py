@@ -58,7 +58,8 @@ class Record:
     ----------
     prefix : str
     started_from : dict or None
-        Prefix and epoch of the run whose best network a second training began with.
+        Prefix, epoch and, since there are such, SHA-256 of the best network of the run that a
+        second training began with.
     recipe : Recipe
     epochs : int
         How many the run is to have.

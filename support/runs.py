@@ -94,7 +94,7 @@ class Run:
         self.prefix = prefix
         self.ckpt_dir = Path(ckpt_dir)
         self.out_dir = Path(out_dir)
-        self.record = self.ckpt_dir / f"{prefix}.json"
+        self.record_path = self.ckpt_dir / f"{prefix}.json"
         self.best = self.ckpt_dir / f"{prefix}-best.params"
         self.feature_matrix = self.ckpt_dir / f"{prefix}-feature_matrix.params"
         self.resume = self.ckpt_dir / f"{prefix}-resume.params"
@@ -104,7 +104,7 @@ class Run:
 
     def exists(self):
         """Whether there is a record, or a network that the program of 2019 left."""
-        return self.record.exists() or self.best.exists()
+        return self.record_path.exists() or self.best.exists()
 
     @contextlib.contextmanager
     def locked(self):
@@ -147,23 +147,24 @@ class Run:
             It is damaged, or another version's.
         """
         try:
-            return Record.from_bytes(read_file(self.record))
+            return Record.from_bytes(read_file(self.record_path))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UserError(f"{self.record} cannot be read ({error.strerror})") from error
+            raise UserError(f"{self.record_path} cannot be read ({error.strerror})") from error
         except OtherVersion as error:
             raise UserError(
-                f"{self.record} was written by another version of this program: "
+                f"{self.record_path} was written by another version of this program: "
                 "choose another --prefix, or delete it and train without --resume"
             ) from error
         except ValueError as error:
             raise UserError(
-                f"{self.record} is damaged: restore it, or delete it and train without --resume"
+                f"{self.record_path} is damaged: restore it, or delete it and train without "
+                "--resume"
             ) from error
 
     def origin(self, record):
-        """What a second training that starts from this run, whose record it is, says of that."""
+        """How a second training records that it starts from this run, whose record is given."""
         digest = record.sha256[self.best.name]
         return {"prefix": self.prefix, "epoch": record.best["epoch"], "sha256": digest}
 
@@ -182,9 +183,9 @@ class Run:
                 content = params.pack(arrays)
                 write_new(path, content)
                 record.sha256[path.name] = sha256(content)
-            write_atomically(self.record, record.to_bytes())
+            write_atomically(self.record_path, record.to_bytes())
         except UserError:
-            for path in (*files, self.record):
+            for path in (*files, self.record_path):
                 remove(new_name(path))
             raise
         self.recover(record)
@@ -204,7 +205,7 @@ class Run:
                     remove(new)
             if record and path.name not in kept:
                 remove(path)  # of an earlier run of this name, as its centers here are
-        remove(new_name(self.record))
+        remove(new_name(self.record_path))
 
     def read_params(self, path, record):
         """Read a parameter file of this run.
@@ -240,7 +241,7 @@ class Run:
                 raise UserError(f"{candidate} is damaged: {error}") from error
         if path.exists():
             raise UserError(
-                f"{path} is damaged: its SHA-256 is not the one that {self.record.name} keeps"
+                f"{path} is damaged: its SHA-256 is not the one that {self.record_path.name} keeps"
             )
         raise UserError(f"{path} is missing: train the run {self.prefix} first")
 

@@ -1,13 +1,15 @@
 """What must happen before MXNet and matplotlib are imported."""
 
-import builtins
 import contextlib
 import ctypes
+import importlib.metadata
 import importlib.util
 import os
+import sys
 import warnings
 from pathlib import Path
 
+from support.console import warn
 from support.errors import UserError
 
 CUDA_LIBRARIES = (  # in the order in which one needs the other
@@ -23,6 +25,11 @@ CUDA_LIBRARIES = (  # in the order in which one needs the other
     "cudnn/lib/libcudnn.so.8",
     "nccl/lib/libnccl.so.2",
 )
+
+LISTED_FUNCTIONS = (
+    "alltrue", "in1d", "mirr", "msort", "npv", "pmt", "ppmt", "product", "pv", "rate", "round_",
+    "sometrue", "trapz",
+)  # fmt: skip
 
 THREADS = {
     # A copy above this size is made by an OpenMP team of another engine thread. libgomp then counts
@@ -40,17 +47,20 @@ def prepare_mxnet():
     Raises
     ------
     UserError
-        MXNet is missing, or cannot work with what is installed beside it.
+        MXNet cannot be loaded.
     """
+    if installed("mxnet") and installed("mxnet-cu112"):
+        warn(
+            "mxnet and mxnet-cu112 are both installed, and share their files: uninstall both, "
+            "then install one"
+        )
     use_physical_cores()
     tune_threads()
-    restore_numpy_aliases()
     load_cuda_libraries()
     role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
     try:
-        import mxnet  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error}: run 'pip install -r requirements.txt' first") from error
+        with numpy_as_mxnet_knows_it():
+            import mxnet  # noqa: F401
     except OSError as error:
         raise UserError(
             f"MXNet cannot be loaded ({error}): mxnet-cu112 needs an NVIDIA driver; "
@@ -58,6 +68,23 @@ def prepare_mxnet():
         ) from error
     if role is not None:
         os.environ["DMLC_ROLE"] = role
+
+
+def installed(name):
+    """Whether a package is installed."""
+    try:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def how_to_install(error):
+    """What to do about a ModuleNotFoundError."""
+    gpu = installed("nvidia-cudnn-cu11")
+    command = f"pip install -r requirements{'-gpu' * gpu}.txt"
+    if error.name == "mxnet" and sys.version_info >= (3, 13):
+        command = f"pip install --no-deps mxnet{'-cu112' * gpu}==1.9.1"
+    return f"{error}: run '{command}' first"
 
 
 def prepare_matplotlib():
@@ -79,10 +106,8 @@ def use_physical_cores():
     without hyper-threading.
     """
     if "OMP_NUM_THREADS" not in os.environ:
-        try:
-            import joblib
-        except ModuleNotFoundError as error:
-            raise UserError(f"{error}: run 'pip install -r requirements.txt' first") from error
+        import joblib
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where the physical cores are unknown: the logical
             cores = joblib.cpu_count(only_physical_cores=True)
@@ -96,18 +121,29 @@ def tune_threads():
             os.environ.setdefault(name, value)
 
 
-def restore_numpy_aliases():
-    """Put back ``numpy.bool`` and its like, which MXNet 1.9.1 uses and NumPy 1.24 dropped."""
+@contextlib.contextmanager
+def numpy_as_mxnet_knows_it():
+    """While MXNet is imported, give NumPy back the names that MXNet 1.9.1 takes from it.
+
+    Those that MXNet takes later too stay; the others go again.
+    """
     import numpy
 
-    if int(numpy.__version__.split(".")[0]) >= 2:
-        raise UserError(
-            f"MXNet 1.9.1 cannot work with NumPy {numpy.__version__}: "
-            "run 'pip install -r requirements.txt'"
-        )
-    for name in ("bool", "int", "float", "complex", "object", "str"):
-        if name not in vars(numpy):
-            setattr(numpy, name, getattr(builtins, name))
+    kept = {"bool": bool, "Inf": numpy.inf}
+    passing = {
+        "PZERO": 0.0, "NZERO": -0.0, "PINF": numpy.inf, "NINF": -numpy.inf,
+        "NaN": numpy.nan, "NAN": numpy.nan,
+    }  # fmt: skip
+    # Functions that its fallback module lists, and nobody calls.
+    passing.update(dict.fromkeys(LISTED_FUNCTIONS))
+    names = vars(numpy)
+    given = {name: value for name, value in {**kept, **passing}.items() if name not in names}
+    names.update(given)
+    try:
+        yield
+    finally:
+        for name in given.keys() & passing.keys():
+            del names[name]
 
 
 def load_cuda_libraries():

@@ -52,7 +52,7 @@ class Alone:
 
     def new_center_trainer(self, params, **sgd):
         """A Trainer of the centers."""
-        return gluon.Trainer(params, "sgd", sgd, update_on_kvstore=False)
+        return self.new_trainer(params, **sgd)
 
     def begin(self, learner):
         """Start every worker from rank 0's parameters and momentum."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mxnet import autograd, gluon
 
 from center_loss import FORMULATIONS, CenterLoss, ParameterCenterLoss
+from support import recipe
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -247,6 +248,7 @@ def test_it_is_a_loss_that_gluons_estimator_takes():
 
 
 def test_an_unknown_formulation_is_refused():
+    assert FORMULATIONS == recipe.FORMULATIONS  # which must not import this file
     with pytest.raises(ValueError, match="'hist', 'paper'"):
         CenterLoss(10, 2, formulation="histogram")
 

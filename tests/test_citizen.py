@@ -1,5 +1,6 @@
 """The program as a function, in a notebook, and with streams that are closed or full."""
 
+import atexit
 import subprocess
 import sys
 
@@ -109,6 +110,7 @@ def test_a_backend_that_is_not_here_is_none_of_our_business(tmp_path, monkeypatc
 
 
 def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
+    monkeypatch.setattr(atexit, "register", lambda *args: None)  # or this process would end so
     for error in (MemoryError("Unable to allocate 74.5 GiB"), RuntimeError("std::bad_alloc")):
 
         def fail(*args, error=error):

@@ -3,7 +3,9 @@
 import mxnet as mx
 import pytest
 
-from models import MODELS, LeNet, LeNetPlus
+import models
+from models import LeNet, LeNetPlus
+from support.recipe import MODELS
 
 NAMES_OF_2019 = {
     f"features.{block}.{conv}.{part}"
@@ -28,7 +30,7 @@ def test_lenetplus_has_the_parameters_of_2019():
     assert params["features.4.weight"].shape == (2, 128 * 3 * 3)
 
 
-@pytest.mark.parametrize("cls", MODELS.values())
+@pytest.mark.parametrize("cls", [getattr(models, name) for name in MODELS.values()])
 def test_sizes_and_biases(cls):
     params, output, feature = make(cls, classes=7, feature_size=5, use_bias=False)
     assert output.shape == (3, 7) and feature.shape == (3, 5)

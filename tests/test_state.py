@@ -65,7 +65,14 @@ def test_the_second_training_of_another_first_one_is_replaced(cli, tmp_path):
     assert cli(*both, "--seed", 7, *elsewhere).status == 0
     name = "center-loss-second-resume.params"
     assert resumed[name] == snapshot("wanted")[name]
-    assert "all 1 epochs are finished" in cli("--second_train", *ONE, "--resume").out
+    second = ("--second_train", "--data_dir", "digits", "--resume", "--epochs")
+    assert "all 1 epochs are finished" in cli(*second, 1).out
+    # Without the first training in the command nothing is thrown away.
+    assert cli("--train", "--center_loss", *ONE).status == 0
+    assert_one_line(cli(*second, 2), "center-loss-second was started from another center-loss")
+    for path in tmp_path.glob("ckpt/center-loss[.-][!s]*"):
+        path.unlink()
+    assert "Epoch [1]" in cli(*second, 2).out  # although a shipped run has the name of the first
 
 
 def test_a_second_training_needs_centers_before_the_first_one_begins(cli, tmp_path):
