@@ -3,42 +3,22 @@
 import functools
 import gzip
 import hashlib
-import math
 import os
-import tempfile
-import threading
-import time
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import mxnet as mx
 import numpy as np
-import pooch
-import psutil
 
+from support import idx, mnist
 from support.console import note
 from support.errors import UserError, check_signals
 from support.recipe import DATASETS
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
-IDX_SPLITS = {"train": "training", "t10k": "test"}  # the same by MNIST's file names
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
-
-MNIST_MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/mnist/",
-)
-MNIST_FINGERPRINT = "2f34720a22ca44882842289480b53136c582f757c68ba2d1009482e4cbc056de"
-MNIST_SHA1 = {
-    "train-images-idx3-ubyte.gz": "6c95f4b05d2bf285e1bfb0e7960c31bd3b3f8a7d",
-    "train-labels-idx1-ubyte.gz": "2a80914081dc54586dbdf242f9805a6b8d2a15fc",
-    "t10k-images-idx3-ubyte.gz": "c3a25af1f52dad7f726cce8cacb138654b760d48",
-    "t10k-labels-idx1-ubyte.gz": "763e7fa3757d93b0cdec073cef058b2004252c17",
-}
 
 
 class Split(NamedTuple):
@@ -100,16 +80,16 @@ def load_dataset(dataset, data_dir, num_classes):
         The data cannot be had, is damaged, or does not fit.
     """
     if data_dir is not None:
-        name = os.fsencode(os.path.basename(os.path.realpath(data_dir)))
+        name = os.fsencode(os.path.basename(os.path.realpath(os.path.expanduser(data_dir))))
         name = name.decode(errors="replace")
-        loaded = read_folder(Path(data_dir), name)
+        loaded = read_folder(Path(os.path.expanduser(data_dir)), name)
     elif dataset == "mnist5k":
         loaded = read_mnist5k()
     elif dataset == "mnist":
-        loaded = read_folder(fetch_mnist(), "mnist")
+        loaded = read_folder(mnist.fetch(), "mnist")
     else:
         try:
-            folder = fetch_mnist(seconds=SECONDS_TO_TRY)
+            folder = mnist.fetch(seconds=SECONDS_TO_TRY)
         except UserError as error:
             print_mnist5k_warning(error)
             loaded = read_mnist5k()
@@ -153,21 +133,11 @@ def choose_dataset(dataset, data_dir, *records):
 def refuse_trained_images(record, dataset):
     """Raise UserError where the test set is made of images that a run was trained on."""
     trained_on = record and record.dataset["sha256"]
-    if trained_on == MNIST_FINGERPRINT and dataset.name == "mnist5k":
+    if trained_on == mnist.FINGERPRINT and dataset.name == "mnist5k":
         raise UserError(
             f"{record.prefix} was trained on MNIST, whose training set has all images of mnist5k: "
-            f"no test could be made with them. {where_mnist_goes(mnist_folder())}"
+            f"no test could be made with them. {mnist.where_it_goes()}"
         )
-
-
-def where_mnist_goes(folder):
-    files = ", ".join(MNIST_SHA1)
-    return f"MNIST's files ({files}) belong into {folder}, or a folder named by --data_dir"
-
-
-def mnist_folder():
-    """Gluon's own place."""
-    return Path(mx.base.data_dir(), "datasets", "mnist")
 
 
 def print_mnist5k_warning(reason):
@@ -189,12 +159,13 @@ def check(dataset, num_classes):
                 f"{dataset.name}: the {which} labels go up to {labels.max()}, so --num_classes "
                 f"must be at least {labels.max() + 1} (it is {num_classes})"
             )
-    size, test_size = dataset.train.images.shape[2:], dataset.test.images.shape[2:]
-    if size != test_size:
-        raise UserError(
-            f"{dataset.name}: training images are {size[0]} x {size[1]} pixels, "
-            f"test images {test_size[0]} x {test_size[1]}"
-        )
+        if labels.min() < 0:
+            raise UserError(f"{dataset.name}: a {which} label is {labels.min()}, below 0")
+    shapes = [split.images.shape[1:] for split in (dataset.train, dataset.test)]
+    if shapes[0] != shapes[1]:
+        said = [f"{rows} x {columns} pixels, {n} channel(s)" for n, rows, columns in shapes]
+        raise UserError(f"{dataset.name}: training images are {said[0]}; test images {said[1]}")
+    size = shapes[0][1:]
     if min(size) < SMALLEST_IMAGE:
         raise UserError(
             f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too small for the "
@@ -202,72 +173,11 @@ def check(dataset, num_classes):
         )
 
 
-# --- IDX files ---------------------------------------------------------------------------------
-
-
 def read_folder(folder, name):
-    """Read the four IDX files of MNIST's naming, each packed (.gz) or not."""
+    """Read the four IDX files of a folder."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder: --data_dir wants one with four IDX files")
-    return Dataset(name, *(read_split(folder, split) for split in IDX_SPLITS))
-
-
-def read_split(folder, split):
-    # The labels first: they are small, and say how many images there can be.
-    labels = read_idx(find_idx(folder, f"{split}-labels-idx1-ubyte"), ndim=1)
-    path, which = find_idx(folder, f"{split}-images-idx3-ubyte"), IDX_SPLITS[split]
-    images = read_idx(path, ndim=3, wanted=len(labels), which=which)
-    return Split(images[:, np.newaxis], labels.astype(np.int32))
-
-
-def find_idx(folder, name):
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
-    raise UserError(f"{folder} has no file {name} or {name}.gz")
-
-
-def read_idx(path, ndim, wanted=None, which=""):
-    """Read an IDX file of unsigned bytes with `ndim` axes, whatever its header claims.
-
-    No more is read than that, nothing where it is another number of images than `wanted`, and
-    nothing where it would take more than half of the free memory.
-    """
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            header = file.read(4 + 4 * ndim)
-            if header[:4] != bytes([0, 0, 8, ndim]) or len(header) < 4 + 4 * ndim:
-                raise UserError(f"{path} is not an IDX file of bytes with {ndim} axes")
-            shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
-            size = math.prod(shape)
-            if wanted not in (None, shape[0]):
-                raise UserError(
-                    f"{path}: its header promises {shape[0]} {which} images, but {wanted} labels "
-                    "are beside it: the two files do not belong together"
-                )
-            if size > psutil.virtual_memory().available / 2:
-                raise UserError(
-                    f"{path}: its header promises {size} bytes, which is more than half of the "
-                    "free memory"
-                )
-            content = read_up_to(file, size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
-    if len(content) != size:
-        fault = "truncated" if len(content) < size else "longer than that"
-        raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
-    return np.frombuffer(content, np.uint8).reshape(shape)
-
-
-def read_up_to(file, size):
-    """Read `size` bytes or what there is, taking memory only for what there is."""
-    content = bytearray()
-    while len(content) < size:
-        chunk = file.read(min(size - len(content), 1 << 20))
-        if not chunk:
-            break
-        content += chunk
-    return content
+    return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 
 # --- sets with a name --------------------------------------------------------------------------
@@ -286,81 +196,6 @@ def read_mnist5k():
     return Dataset(
         "mnist5k", Split(images[~test], labels[~test]), Split(images[test], labels[test])
     )
-
-
-def fetch_mnist(seconds=math.inf):
-    """Find MNIST at Gluon's place, ``$MXNET_HOME/datasets/mnist``, or download what is missing.
-
-    Parameters
-    ----------
-    seconds : float, optional
-        How long the download may take.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    UserError
-        No mirror gave the published files in time.
-    """
-    folder = mnist_folder()
-    try:
-        missing = [name for name in MNIST_SHA1 if not is_published(folder / name)]
-        if missing:
-            fetch(missing, folder, seconds)
-    except OSError as error:
-        raise UserError(f"MNIST cannot be kept in {folder} ({error.strerror})") from error
-    return folder
-
-
-def fetch(missing, folder, seconds):
-    """Download files of MNIST into a folder; parameters and errors are those of `fetch_mnist`."""
-    note(f"Downloading MNIST to {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    # Downloads go to a folder of their own, so that an abandoned one leaves nothing behind.
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
-        errors = []
-        worker = threading.Thread(target=download, args=(missing, scratch, errors), daemon=True)
-        worker.start()
-        end = time.monotonic() + seconds
-        # A thread, because nothing else limits how long a DNS query takes.
-        while worker.is_alive() and time.monotonic() < end:
-            worker.join(0.1)
-            check_signals()
-        if worker.is_alive():
-            raise UserError(f"MNIST could not be downloaded within {seconds} seconds")
-        if errors:
-            raise UserError(
-                f"MNIST could not be downloaded ({errors[-1]}). {where_mnist_goes(folder)}"
-            )
-        for name in missing:
-            os.replace(Path(scratch, name), folder / name)
-
-
-def is_published(path):
-    return path.is_file() and pooch.file_hash(str(path), alg="sha1") == MNIST_SHA1[path.name]
-
-
-def download(names, folder, errors):
-    """Download `names` from the first mirror that has all; if none has, append to `errors`."""
-    pooch.get_logger().setLevel("WARNING")
-    failures = []
-    for mirror in MNIST_MIRRORS:
-        try:
-            for name in names:
-                pooch.retrieve(
-                    mirror + name,
-                    known_hash=f"sha1:{MNIST_SHA1[name]}",
-                    fname=name,
-                    path=folder,
-                    downloader=pooch.HTTPDownloader(timeout=(4, 30)),
-                )
-            return
-        except Exception as error:  # of many libraries; all of them mean: try the next mirror
-            failures.append(" ".join(f"{mirror}: {type(error).__name__}".split()))
-    errors.extend(failures)
 
 
 # --- batches -----------------------------------------------------------------------------------

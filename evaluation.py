@@ -10,7 +10,7 @@ import plotting
 from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
 from support.console import say
 from support.network import build, build_center_loss, centers_of, choose_contexts, restore
-from support.recipe import Recipe
+from support.recipe import EVAL_METHODS, Recipe
 from support.runs import Run, find_run, make_folder, open_run, write_atomically
 from utils import evaluate, tightness
 
@@ -41,12 +41,13 @@ def test(args):
     classes = trained.classes(dataset)
     accuracy, features = evaluate(net, centers if knn else None, dataset.test, ctx, classes)
     seconds = time.time() - began
-    say(f"{run.best} on {dataset.name}, by {method}")
+    words = EVAL_METHODS[method]
+    say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
     if args.given.get("plotting"):
         picture = plotting.feature_map(
             features, dataset.test.labels, trained.network.num_classes,
-            f"{run.prefix}\n{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({method})",
+            f"{run.prefix}\n{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})",
             centers=centers,
         )  # fmt: skip
         path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture("test.png")
@@ -93,7 +94,8 @@ def compare(args):
                 labels,
                 row.num_classes,
                 f"{row.prefix}: {dataset.name}, {called} set, accuracy {row.softmax:.4f}"
-                + (f" (softmax), {row.knn:.4f} (knn)" if row.knn is not None else " (softmax)"),
+                + f" ({EVAL_METHODS['softmax']})"
+                + (f", {row.knn:.4f} ({EVAL_METHODS['knn']})" if row.knn is not None else ""),
             )
             for row in rows[name]
         ]

@@ -7,7 +7,7 @@ from data import SPLITS, choose_dataset, refuse_trained_images
 from support.console import say, warn
 from support.errors import Interrupted, UserError
 from support.network import centers_of, restore
-from support.recipe import EPOCHS, Recipe
+from support.recipe import EPOCHS, EVAL_METHODS, Recipe
 from support.records import Epoch, Record, surroundings
 from support.runs import (
     SHIPPED,
@@ -223,7 +223,7 @@ class Job:
             picture = plotting.feature_map(
                 maps[split], getattr(dataset, split).labels, recipe.num_classes,
                 f"{run.prefix}\n{dataset.name}, {SPLITS[split]} set, epoch {epoch.epoch}: "
-                f"accuracy {accuracy:.4f} ({recipe.eval_method})",
+                f"accuracy {accuracy:.4f} ({EVAL_METHODS[recipe.eval_method]})",
                 record.identity,
             )  # fmt: skip
             write_atomically(run.picture(f"{split}-epoch-{epoch.epoch}.png"), picture)
@@ -253,9 +253,9 @@ class Job:
         """Say how it went."""
         record, method = self.record, self.recipe.eval_method
         say(
-            f"Best test accuracy by {method}: {record.best['accuracy']:.6f} "
+            f"Best test accuracy by {EVAL_METHODS[method]}: {record.best['accuracy']:.4f} "
             f"in epoch {record.best['epoch']}, kept in {self.run.best}; "
-            f"last: {record.history[-1].accuracy('test', method):.6f}\n"
+            f"last: {record.history[-1].accuracy('test', method):.4f}\n"
             f"History{' and pictures' * self.recipe.plotting}: {self.run.picture('*')}"
         )
 

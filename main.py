@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import contextlib
+import difflib
 import math
 import os
 import re
@@ -155,7 +156,18 @@ def check(args, error):
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line."""
+    """An ArgumentParser whose errors are one line, and which knows what typos were meant to be."""
+
+    def parse_args(self, argv):
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            hint = ""
+            for word in unknown:
+                flag = word.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+                close = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.8)
+                hint = hint or (f": did you mean {close[0]}?" if close else "")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return args
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
@@ -284,7 +296,9 @@ def truth(text):
 
 
 def gpu_list(text):
-    gpus = [whole(0)(part) for part in text.split(",")]
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of GPUs such as 0,1")
+    gpus = [int(part) for part in text.split(",")]
     if len(set(gpus)) < len(gpus):
         raise argparse.ArgumentTypeError(f"{text} names a GPU twice")
     return gpus

@@ -193,8 +193,9 @@ def curves(history, title, run=None):
         there = [key for key in keys if getattr(history[0], key) is not None]
         drawn = {key: [shown(getattr(epoch, key)) for epoch in history] for key in there}
         for key, values in drawn.items():
-            style = "--" if key.startswith("train") else "-"
-            axes.plot(epochs, values, f"{style}o", markersize=3, label=key)
+            line = "--" if key.startswith("train") else "-"
+            marker = "s" if key.endswith("knn") or key.startswith("center") else "o"
+            axes.plot(epochs, values, line + marker, markersize=4, label=key)
         if min(map(min, drawn.values())) > 0:
             axes.set_yscale("log")
         axes.set_xlabel("epoch")

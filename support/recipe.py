@@ -6,7 +6,7 @@ from support.errors import UserError
 
 MODELS = {"lenetplus": "LeNetPlus", "lenet": "LeNet"}  # by flag: the class in models.py
 FORMULATIONS = ("hist", "paper")
-EVAL_METHODS = ("softmax", "knn")
+EVAL_METHODS = {"softmax": "class prediction", "knn": "nearest center"}  # in words
 DATASETS = ("auto", "mnist", "mnist5k")
 TINY, HUGE = 1e-37, 1e38  # what float32, in which MXNet computes, holds with some room
 EPOCHS = 30  # outside the recipe: --resume may raise it

@@ -243,7 +243,10 @@ class Run:
             raise UserError(
                 f"{path} is damaged: its SHA-256 is not the one that {self.record_path.name} keeps"
             )
-        raise UserError(f"{path} is missing: train the run {self.prefix} first")
+        raise UserError(
+            f"{path} is missing: train the run {self.prefix} first, or say with --ckpt_dir where "
+            f"it is (this is {self.ckpt_dir.absolute()})"
+        )
 
 
 # --- trained runs ------------------------------------------------------------------------------

@@ -105,6 +105,11 @@ def use_physical_cores():
     MXNet by itself takes half of the logical processors, which is half of the cores on a machine
     without hyper-threading.
     """
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    if chosen is not None and not (chosen.strip().isdecimal() and int(chosen) > 0):
+        raise UserError(
+            f"OMP_NUM_THREADS is {chosen!r}, but MXNet needs a whole number above 0 there"
+        )
     if "OMP_NUM_THREADS" not in os.environ:
         import joblib
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
+from support import idx, mnist
 from support.errors import UserError
 
 
@@ -135,11 +136,105 @@ def test_any_damaged_idx_file_is_read_or_refused(tmp_path_factory, at, byte, cut
     content[at] = byte
     path.write_bytes(content[: len(content) - cut])
     try:
-        read = data.read_idx(path, ndim=3)
+        read = idx.read_idx(path, (3,), (idx.BYTES,))
     except UserError as error:
         assert str(path) in str(error) and "\n" not in str(error)
     else:
         assert read.size == images.size
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{split}-{part}.idx{axes}-ubyte", "emnist-letters-{split}-{part}-idx{axes}-ubyte",
+        "emnist-letters-{split}-{part}-idx{axes}-ubyte.gz", "{split}-{part}-idx{axes}-ubyte.gz",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_names_that_people_have(tmp_path, form, packed):
+    """And files whose name says that they are packed when they are not, or the other way round."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    splits = {"train": mnist5k().train, "test" if "emnist" in form else "t10k": mnist5k().test}
+    for split, (images, labels) in splits.items():
+        for part, array, axes in (("images", images[::50, 0], 3), ("labels", labels[::50], 1)):
+            path = folder / form.format(split=split, part=part, axes=axes)
+            write_idx(path, array)
+            content = path.read_bytes()
+            whole = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            path.write_bytes(gzip.compress(whole) if packed else whole)
+    loaded = data.load_dataset("auto", str(folder), 10)
+    np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::50])
+    np.testing.assert_array_equal(loaded.test.labels, mnist5k().test.labels[::50])
+
+
+def integers(array):
+    """An IDX file of int32."""
+    header = bytes([0, 0, 0x0C, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + array.astype(">i4").tobytes()
+
+
+def test_labels_of_qmnist_and_beyond_a_byte(tmp_path):
+    digits = tmp_path / "digits"
+    write_digits(digits)
+    labels = np.frombuffer(
+        gzip.decompress((digits / "train-labels-idx1-ubyte.gz").read_bytes())[8:], np.uint8
+    )
+    (digits / "train-labels-idx1-ubyte.gz").unlink()
+    table = np.random.RandomState(0).randint(0, 9999, (256, 8))
+    table[:, 0] = labels.astype(int) + 1000
+    (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(table))
+    loaded = data.load_dataset("auto", str(digits), 1010)
+    np.testing.assert_array_equal(loaded.train.labels, labels.astype(int) + 1000)
+    with pytest.raises(UserError, match="--num_classes must be at least 1010"):
+        data.load_dataset("auto", str(digits), 10)
+    (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(-table))
+    with pytest.raises(UserError, match="below 0"):
+        data.load_dataset("auto", str(digits), 1010)
+
+
+def test_more_than_256_classes_and_colours_are_trained(cli, tmp_path):
+    random = np.random.RandomState(0)
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    for split in ("train", "t10k"):
+        write_idx(folder / f"{split}-images-idx3-ubyte", random.randint(0, 256, (60, 28, 30, 3)))
+        path = folder / f"{split}-labels-idx1-ubyte"
+        path.write_bytes(integers(random.randint(0, 300, 60)))
+    flags = ("--data_dir", "colours", "--num_classes", 300, "--model", "lenet", "--epochs", 1)
+    done = cli("--train", "--center_loss", "--test", "--eval_method", "knn", *flags)
+    assert done.status == 0 and done.err == "", done.err
+    write_idx(folder / "t10k-images-idx3-ubyte", random.randint(0, 256, (60, 28, 30)))
+    assert_one_line(cli("--test", "--data_dir", "colours"), "28 x 30 pixels, 1 channel")
+
+
+def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.load_dataset("auto", "~/digits", 10).name == "digits"
+
+
+def test_what_was_looked_for_and_what_is_there_is_named(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(UserError, match="no file train-labels-idx1-ubyte or .* but nothing"):
+        data.load_dataset("auto", str(folder), 10)
+    for name in ("a.txt", "emnist-digits-train-labels-idx1-ubyte"):
+        (folder / name).touch()
+    (folder / "emnist-letters-train-labels-idx1-ubyte").touch()
+    with pytest.raises(UserError, match="more than one file of training labels: emnist-digits"):
+        data.load_dataset("auto", str(folder), 10)
+
+
+def test_unpacked_files_at_gluons_place_count(published, tmp_path, monkeypatch):
+    home, sha1 = tmp_path / "home" / "datasets" / "mnist", {}
+    home.mkdir(parents=True)
+    for name in mnist.PACKED_SHA1:
+        content = gzip.decompress((published / name).read_bytes())
+        (home / name[:-3]).write_bytes(content)
+        sha1[name[:-3]] = hashlib.sha1(content).hexdigest()
+    monkeypatch.setattr(mnist, "UNPACKED_SHA1", sha1)
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    assert len(data.load_dataset("mnist", None, 10).train.labels) == 256
 
 
 # --- downloads ---------------------------------------------------------------------------------
@@ -151,7 +246,7 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "mirror"
     write_digits(folder)
     sha1 = {}
-    for name in data.MNIST_SHA1:
+    for name in mnist.PACKED_SHA1:
         path = folder / name
         if not path.exists():
             path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
@@ -160,8 +255,8 @@ def published(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     good, broken = (f"http://127.0.0.1:{server.server_port}/{name}" for name in ("", "gone/"))
-    monkeypatch.setattr(data, "MNIST_SHA1", sha1)
-    monkeypatch.setattr(data, "MNIST_MIRRORS", (broken, good))
+    monkeypatch.setattr(mnist, "PACKED_SHA1", sha1)
+    monkeypatch.setattr(mnist, "MIRRORS", (broken, good))
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield folder
@@ -177,8 +272,8 @@ def test_mnist_is_downloaded_once_from_a_mirror_that_works(published, tmp_path, 
     loaded = data.load_dataset("auto", None, 10)
     assert loaded.name == "mnist" and len(loaded.train.labels) == 256
     home = tmp_path / "home" / "datasets" / "mnist"
-    assert sorted(path.name for path in home.iterdir()) == sorted(data.MNIST_SHA1)
-    monkeypatch.setattr(data, "MNIST_MIRRORS", ())
+    assert sorted(path.name for path in home.iterdir()) == sorted(mnist.PACKED_SHA1)
+    monkeypatch.setattr(mnist, "MIRRORS", ())
     assert len(data.load_dataset("mnist", None, 10).train.labels) == 256
 
 
@@ -199,7 +294,7 @@ def test_a_download_that_was_changed_on_the_way_is_refused(published, tmp_path):
 def test_auto_decides_in_time_where_nobody_answers(tmp_path, monkeypatch, capfd):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        monkeypatch.setattr(data, "MNIST_MIRRORS", (mirror,))
+        monkeypatch.setattr(mnist, "MIRRORS", (mirror,))
         monkeypatch.setattr(data, "SECONDS_TO_TRY", 1)
         monkeypatch.setenv("MXNET_HOME", str(tmp_path))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -272,6 +272,15 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     [
         ("", "nothing to do"),
         ("--trian", "--trian"),
+        (
+            "--train --center-loss",
+            "unrecognized arguments: --center-loss: did you mean --center_loss?",
+        ),
+        ("--train --epoch 5", "did you mean --epochs?"),
+        ("--train --batch-size=64", "did you mean --batch_size?"),
+        ("--train --xyz", "unrecognized arguments: --xyz (see --help)"),
+        ("--train --gpus 0:1", "--gpus: '0:1' is not a list of GPUs such as 0,1"),
+        ("--train --epochs 1.5", "--epochs: invalid whole number value: '1.5'"),
         ("--train --epochs 0", "--epochs: 0 is not between 1"),
         ("--train --epochs two", "--epochs: invalid whole number"),
         ("--train --batch_size -1", "--batch_size"),
@@ -423,3 +432,15 @@ def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
     startup.use_physical_cores()
     cores = joblib.cpu_count(only_physical_cores=True)
     assert startup.os.environ["OMP_NUM_THREADS"] == str(cores)
+
+
+@pytest.mark.parametrize("threads", ["2,1", "abc", "0", ""])
+def test_threads_that_mxnet_dies_of_are_one_line(tmp_path, threads):
+    env = {**startup.os.environ, "OMP_NUM_THREADS": threads}
+    done = run("--train", *QUICK, cwd=tmp_path, env=env)
+    assert_one_line(done, "OMP_NUM_THREADS is", "whole number above 0")
+
+
+def test_where_a_run_was_looked_for_is_said(cli, tmp_path):
+    done = cli("--test", "--prefix", "mine", "--ckpt_dir", "elsewhere")
+    assert_one_line(done, "elsewhere/mine-best.params is missing", str(tmp_path / "elsewhere"))

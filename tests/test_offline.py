@@ -5,14 +5,14 @@ import os
 import pytest
 from helpers import QUICK, assert_one_line, run
 
-import data
+from support import mnist
 from support.runs import SHIPPED, Run
 
 
 @pytest.fixture
 def offline(cli, tmp_path, monkeypatch):
     """The command line where MNIST neither is nor can be had."""
-    monkeypatch.setattr(data, "MNIST_MIRRORS", ("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     return cli
 
@@ -65,7 +65,7 @@ def test_runs_on_different_sets_are_not_compared_without_a_word(trained):
 
 def test_the_fingerprint_of_mnist_is_the_one_that_shipped_runs_have():
     record = Run("center-loss", SHIPPED, "output").read_record()
-    assert record.dataset["sha256"] == data.MNIST_FINGERPRINT
+    assert record.dataset["sha256"] == mnist.FINGERPRINT
 
 
 def test_the_program_tells_which_requirements_are_missing(tmp_path):

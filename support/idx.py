@@ -1,0 +1,143 @@
+"""IDX files, MNIST's format: found by the names that people's files have, and read with care."""
+
+import contextlib
+import gzip
+import math
+import re
+import zlib
+
+import numpy as np
+import psutil
+
+from support.errors import UserError
+
+BYTES, INTEGERS = 0x08, 0x0C
+DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
+SPLITS = {"train": "train", "t10k": "(?:t10k|test)"}  # by MNIST's name: in others' names
+WORDS = {"train": "training", "t10k": "test"}
+
+
+def read_split(folder, split):
+    """Read images and labels of one of MNIST's two parts.
+
+    Parameters
+    ----------
+    folder : Path
+    split : {'train', 't10k'}
+
+    Returns
+    -------
+    images : (N, C, H, W) uint8
+    labels : (N,) int32
+
+    Raises
+    ------
+    UserError
+        A file is missing or damaged, or the two do not fit each other.
+    """
+    # The labels first: they are small, and say how many images there can be.
+    labels = read_idx(find_idx(folder, split, "labels"), (1, 2), (BYTES, INTEGERS))
+    if labels.ndim == 2:  # QMNIST has more columns
+        labels = labels[:, :1].ravel()
+    path = find_idx(folder, split, "images")
+    images = read_idx(path, (3, 4), (BYTES,), len(labels), f"{WORDS[split]} images")
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.shape[3] not in (1, 3):
+        raise UserError(f"{path}: its images have {images.shape[3]} channels instead of 1 or 3")
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int32)
+
+
+def find_idx(folder, split, part):
+    """Find a file by MNIST's name, or by the like names that Kaggle, EMNIST and QMNIST use."""
+    name = f"{split}-{part}-idx{1 if part == 'labels' else 3}-ubyte"
+    for path in (folder / f"{name}.gz", folder / name):
+        if path.is_file():
+            return path
+    like = rf"(?:.+-)?{SPLITS[split]}-{part}[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
+    there = sorted(path.name for path in folder.iterdir())
+    found = {one.partition(".gz")[0]: one for one in there if re.fullmatch(like, one)}
+    if len(found) > 1:
+        raise UserError(
+            f"{folder} has more than one file of {WORDS[split]} {part}: {', '.join(found)}: "
+            "leave the files of one set there"
+        )
+    if not found:
+        raise UserError(
+            f"{folder} has no file {name} or {name}.gz, nor one of a like name, but "
+            f"{', '.join(there[:8]) + ', ...' * (len(there) > 8) or 'nothing'}"
+        )
+    return folder / found.popitem()[1]
+
+
+def read_idx(path, axes, kinds, wanted=None, what=""):
+    """Read an IDX file, packed by gzip or not, whatever its name and its header claim.
+
+    Parameters
+    ----------
+    path : Path
+    axes : tuple of int
+        How many it may have.
+    kinds : tuple of int
+        The types of numbers, by IDX's codes, that it may have.
+    wanted : int, optional
+        How many rows there must be, of what is called `what`: otherwise they are not read.
+
+    Returns
+    -------
+    array of uint8 or of big-endian int32
+
+    Raises
+    ------
+    UserError
+        It is something else, damaged, or larger than half of the free memory.
+    """
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            if file.peek(2)[:2] == b"\x1f\x8b":
+                file = stack.enter_context(gzip.open(file))
+            shape, dtype = read_header(path, file, axes, kinds)
+            size = math.prod(shape) * dtype.itemsize
+            if wanted not in (None, shape[0]):
+                raise UserError(
+                    f"{path}: its header promises {shape[0]} {what}, but {wanted} labels are "
+                    "beside it: the two files do not belong together"
+                )
+            if size > psutil.virtual_memory().available / 2:
+                raise UserError(
+                    f"{path}: its header promises {size} bytes, which is more than half of the "
+                    "free memory"
+                )
+            content = read_up_to(file, size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+    if len(content) != size:
+        fault = "truncated" if len(content) < size else "longer than that"
+        raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def read_header(path, file, axes, kinds):
+    """The shape and the dtype of what follows in the file."""
+    magic = file.read(4)
+    if len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes:
+        sizes = file.read(4 * magic[3])
+        if len(sizes) == 4 * magic[3]:
+            return tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
+    numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
+    raise UserError(
+        f"{path} cannot be read: it is not an IDX file of {numbers} with "
+        f"{' axes, or '.join(map(str, axes))} axes"
+    )
+
+
+def read_up_to(file, size):
+    """Read `size` bytes or what there is, taking memory only for what there is."""
+    content = bytearray()
+    while len(content) < size:
+        chunk = file.read(min(size - len(content), 1 << 20))
+        if not chunk:
+            break
+        content += chunk
+    return content
