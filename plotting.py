@@ -268,8 +268,8 @@ def new_figure(width, height, dpi=100):
 
 def to_bytes(figure, form="png", run=None):
     file = io.BytesIO()
-    metadata = {"Run": run} if run else None
+    metadata = {"metadata": {"Run": run}} if run else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
-        figure.savefig(file, format=form, metadata=metadata)
+        figure.savefig(file, format=form, **metadata)
     return file.getvalue()
