@@ -49,10 +49,10 @@ def answer(argv, args):
     except OSError as error:
         return end(args, f"{error.filename}: {error.strerror}" if error.filename else error)
     except (MemoryError, RuntimeError) as error:
-        # MXNet has no class for it.
-        if isinstance(error, RuntimeError) and not re.search("emory|bad_alloc", str(error)):
-            raise
-        atexit.register(os._exit, 1)  # MXNet's own end would raise the error again
+        if isinstance(error, RuntimeError):  # MXNet has no class of its own for it
+            if not re.search("emory|bad_alloc", str(error)):
+                raise
+            atexit.register(os._exit, 1)  # its end would raise the error again
         advice = "try a lower --batch_size, --num_classes or --feature_size"
         return end(args, f"not enough memory: {advice}")
     return 0
