@@ -93,10 +93,7 @@ def read_idx(path, axes, kinds, wanted=None, what=""):
         It is something else, damaged, or larger than half of the free memory.
     """
     try:
-        with contextlib.ExitStack() as stack:
-            file = stack.enter_context(open(path, "rb"))
-            if file.peek(2)[:2] == b"\x1f\x8b":
-                file = stack.enter_context(gzip.open(file))
+        with open_unpacked(path) as file:
             shape, dtype = read_header(path, file, axes, kinds)
             size = math.prod(shape) * dtype.itemsize
             if wanted not in (None, shape[0]):
@@ -116,6 +113,16 @@ def read_idx(path, axes, kinds, wanted=None, what=""):
         fault = "truncated" if len(content) < size else "longer than that"
         raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
     return np.frombuffer(content, dtype).reshape(shape)
+
+
+@contextlib.contextmanager
+def open_unpacked(path):
+    """Open a file for reading what it contains, packed by gzip or not, whatever its name says."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb"))
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            file = stack.enter_context(gzip.open(file))
+        yield file
 
 
 def read_header(path, file, axes, kinds):

@@ -225,16 +225,27 @@ def test_what_was_looked_for_and_what_is_there_is_named(tmp_path):
         data.load_dataset("auto", str(folder), 10)
 
 
-def test_unpacked_files_at_gluons_place_count(published, tmp_path, monkeypatch):
+@pytest.mark.parametrize("repacked", [True, False])
+def test_files_at_gluons_place_count_however_they_are_packed(
+    published, tmp_path, monkeypatch, repacked
+):
     home, sha1 = tmp_path / "home" / "datasets" / "mnist", {}
     home.mkdir(parents=True)
     for name in mnist.PACKED_SHA1:
         content = gzip.decompress((published / name).read_bytes())
-        (home / name[:-3]).write_bytes(content)
+        if repacked:
+            (home / name).write_bytes(gzip.compress(content, 1, mtime=5))
+        else:
+            (home / name[:-3]).write_bytes(content)
         sha1[name[:-3]] = hashlib.sha1(content).hexdigest()
     monkeypatch.setattr(mnist, "UNPACKED_SHA1", sha1)
     monkeypatch.setattr(mnist, "MIRRORS", ())
     assert len(data.load_dataset("mnist", None, 10).train.labels) == 256
+    first = next(iter(home.iterdir()))
+    first.write_bytes(first.read_bytes()[:-20])
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
+    with pytest.raises(UserError, match="could not be downloaded"):
+        data.load_dataset("mnist", None, 10)
 
 
 # --- downloads ---------------------------------------------------------------------------------
