@@ -194,7 +194,10 @@ class Job:
         name = re.escape(self.run.prefix) + r"-((train|test)(-epoch-\d+\.png|\.gif)|curves\.png)"
         for path in self.run.out_dir.iterdir():
             if re.fullmatch(name, path.name) and not keep(path):
-                path.unlink()
+                try:
+                    path.unlink()
+                except OSError as error:
+                    warn(f"{path} cannot be removed ({error.strerror})")
 
     def draw(self, dataset, maps):
         """Draw the last epoch, then write the table; no trouble of matplotlib costs the epoch.

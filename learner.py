@@ -6,6 +6,7 @@ import mxnet as mx
 from mxnet import autograd, gluon
 
 from support import params
+from support.errors import UserError
 from support.network import build, build_center_loss, get_params, set_params
 
 
@@ -153,6 +154,8 @@ class Learner:
         if self.center_loss is not None:
             set_params(self.center_loss, parts["centers"], source)
         for name, arrays in self.momentum().items():
+            if name not in parts["momentum"]:
+                raise UserError(f"{source} has no momentum of {name}")
             for array in arrays:
                 array[:] = parts["momentum"][name]
 

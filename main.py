@@ -42,8 +42,7 @@ def answer(argv, args):
         return end(args, status=130)
     except OutputLost as error:
         abandon_output()
-        trains = args.train or args.second_train
-        return end(args, f"{error}; --resume goes on" if trains else error)
+        return end(args, f"{error}; --resume goes on" if error.resume else error)
     except ModuleNotFoundError as error:
         return end(args, how_to_install(error))
     except OSError as error:
@@ -84,7 +83,9 @@ def act(args):
         return
     workers = Alone() if alone else Workers(args.kvstore)
     workers.connect()
-    workers.agree({"--train": args.train, "--second_train": args.second_train})
+    decisive = ("train", "second_train", "prefix", "resume", "epochs")
+    flags = {**{name: getattr(args, name) for name in decisive}, **args.given}
+    workers.agree({f"--{name}": value for name, value in flags.items()})
     if args.train:
         train(args, workers)
     with after_training(args.train):
@@ -206,20 +207,22 @@ def new_parser():
     add(group, "--model", "network: LeNet++ of the paper, or the smaller and faster LeNet",
         choices=recipe.MODELS)
     add(group, "--no_bias", "feature layer and classifier without biases", action="store_true")
-    add(group, "--num_classes", "number of classes", type=whole(2, 10**7))
-    add(group, "--feature_size", "number of features", type=whole(1, 10**5))
+    add(group, "--num_classes", "number of classes", type=whole(*recipe.WHOLE["num_classes"]))
+    add(group, "--feature_size", "number of features", type=whole(*recipe.WHOLE["feature_size"]))
 
     group = parser.add_argument_group("training")
     add(group, "--epochs", "how often to go through the training set "
         f"(default: {recipe.EPOCHS})", type=whole(1))
-    add(group, "--batch_size", "images in a step", type=whole(1))
+    add(group, "--batch_size", "images in a step",
+        type=whole(*recipe.WHOLE["batch_size"]))
     add(group, "--lr", "learning rate", type=number(0, above=True))
     add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor",
-        type=whole(1))
+        type=whole(*recipe.WHOLE["lr_step"]))
     add(group, "--lr_factor", "see --lr_step", type=number(0, above=True))
     add(group, "--momentum", "of SGD, for the network; in [0, 1)", type=momentum)
     add(group, "--wd", "weight decay", type=number(0))
-    add(group, "--seed", "the same seed gives the same numbers", type=whole(0))
+    add(group, "--seed", "the same seed gives the same numbers",
+        type=whole(*recipe.WHOLE["seed"]))
     add(group, "--resume", "go on after the last finished epoch; flags not given are those the "
         "run was begun with", action="store_true")
 
@@ -251,7 +254,7 @@ def new_parser():
     return parser
 
 
-def whole(low, high=2**31 - 1):
+def whole(low, high=recipe.MOST):
     """A type for argparse: a whole number in [low, high]."""
 
     def convert(text):
@@ -272,7 +275,7 @@ def number(low, above=False):
         if not math.isfinite(value) or value < low or (above and value == low):
             bound = "above" if above else "at least"
             raise argparse.ArgumentTypeError(f"{text} is not a finite number {bound} {low}")
-        if value and not recipe.TINY <= value <= recipe.HUGE:
+        if not recipe.fits(value):
             raise argparse.ArgumentTypeError(
                 f"{text} is not between {recipe.TINY} and {recipe.HUGE}, as MXNet needs it"
             )

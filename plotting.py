@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from support.records import COLUMNS
+from support.runs import read_file
 
 FRAME_INCHES = 6.4
 FRAME_PIXELS = 640
@@ -240,7 +241,7 @@ def read_frame(path):
         It is no feature map of this program, or damaged.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(read_file(path)), formats=["PNG"]) as image:
             if image.size != (FRAME_PIXELS, FRAME_PIXELS):
                 raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels")
             few = image.convert("RGB").quantize(32, method=Image.Quantize.FASTOCTREE)
@@ -252,7 +253,7 @@ def read_frame(path):
 def run_of(path):
     """What a PNG or GIF says of the run it belongs to; None if nothing, or if it is damaged."""
     try:
-        with Image.open(path, formats=["PNG", "GIF"]) as image:
+        with Image.open(io.BytesIO(read_file(path)), formats=["PNG", "GIF"]) as image:
             said = image.info.get("Run", image.info.get("comment"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

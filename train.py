@@ -9,7 +9,7 @@ import numpy as np
 from data import batches, load_dataset
 from job import Job
 from learner import Learner
-from support.console import progress, say
+from support.console import OutputLost, progress, say
 from support.errors import Interrupted, UserError
 from support.network import choose_contexts
 from support.recipe import Recipe
@@ -151,13 +151,16 @@ def telling_what_is_kept(run, job):
     replaced = run.record_path.exists()  # a record that is there before the first epoch is not ours
     try:
         yield
-    except (Interrupted, UserError) as error:
+    except (Interrupted, UserError, OutputLost) as error:
         if job is None:
             kept, resume = "rank 0 keeps the finished epochs", True
         elif job.finished:
             kept, resume = f"{run.prefix} is kept up to epoch {job.finished - 1}", True
         else:
             kept, resume = "no epoch is finished yet", not replaced
+        if isinstance(error, OutputLost):
+            error.resume = resume
+            raise
         if isinstance(error, Interrupted):
             raise Interrupted(error.signum, kept, resume) from error
         raise UserError(f"{error}; {kept}") from error

@@ -10,6 +10,8 @@ tag = ""  # in front of every line, where several processes write to one termina
 class OutputLost(Exception):
     """Standard output cannot be written any more: its reader has gone, or the disk is full."""
 
+    resume = False  # whether --resume goes on with what was under way
+
 
 def say(text):
     """Print to standard output, now."""
@@ -41,7 +43,9 @@ def write(text, stream):
     encoding = getattr(stream, "encoding", None) or "utf-8"
     tagged = "\n".join(f"{tag}{line}" for line in text.split("\n"))
     # A path may hold any character, and a terminal take only some.
-    print(tagged.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    print(tagged.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    if hasattr(stream, "flush"):
+        stream.flush()
 
 
 def progress(**kwargs):
@@ -62,11 +66,11 @@ class Lossy:
             self.stream.write(text)
 
     def flush(self):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             self.stream.flush()
 
     def isatty(self):
-        return self.stream is not None and self.stream.isatty()
+        return getattr(self.stream, "isatty", lambda: False)()
 
     def __getattr__(self, name):
         return getattr(self.stream, name)

@@ -9,7 +9,20 @@ FORMULATIONS = ("hist", "paper")
 EVAL_METHODS = {"softmax": "class prediction", "knn": "nearest center"}  # in words
 DATASETS = ("auto", "mnist", "mnist5k")
 TINY, HUGE = 1e-37, 1e38  # what float32, in which MXNet computes, holds with some room
+MOST = 2**31 - 1
+WHOLE = {  # whole numbers, and between which they lie
+    "num_classes": (2, 10**7),
+    "feature_size": (1, 10**5),
+    "lr_step": (1, MOST),
+    "batch_size": (1, MOST),
+    "seed": (0, MOST),
+}
 EPOCHS = 30  # outside the recipe: --resume may raise it
+
+
+def fits(value):
+    """Whether a number at or above 0 fits float32 without becoming 0 or infinite."""
+    return value == 0 or TINY <= value <= HUGE
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,9 @@ class Recipe(Network):
         choices = {"model": MODELS, "formulation": FORMULATIONS, "eval_method": EVAL_METHODS}
         if any(getattr(recipe, name) not in values for name, values in choices.items()):
             raise ValueError("an unknown choice")
-        if min(recipe.num_classes, recipe.feature_size, recipe.batch_size, recipe.lr_step) < 1:
+        floats = [value for value in flags.values() if isinstance(value, float)]
+        wholes = [low <= flags[name] <= high for name, (low, high) in WHOLE.items()]
+        if not (all(map(fits, floats)) and all(wholes) and recipe.momentum < 1):
             raise ValueError("an impossible number")
         return recipe
 

@@ -174,8 +174,11 @@ class Record:
             )
             best = read.history[read.best["epoch"]]
             whole = best.accuracy("test", read.recipe.eval_method) == read.best["accuracy"]
-            whole &= isinstance(epochs, int) and {"name", "sha256"} <= set(read.dataset)
+            whole &= isinstance(epochs, int) and {"name", "sha256"} <= read.dataset.keys()
+            whole &= f"{read.prefix}-best.params" in read.sha256
             whole &= all(isinstance(digest, str) for digest in read.sha256.values())
+            whole &= isinstance(read.moving_loss, (float, type(None)))
+            whole &= isinstance(read.started_from, (dict, type(None)))
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise OtherVersion from error
         if not whole:

@@ -68,10 +68,22 @@ def remove(path):
 
 def read_file(path):
     """The bytes of a file; raises OSError also where it is a device or a pipe, without an end."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        return file.read()
+        with open(number, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(number)
+
+
+def holds(path, digest):
+    """Whether a file can be read and has this SHA-256."""
+    try:
+        return sha256(read_file(path)) == digest
+    except OSError:
+        return False
 
 
 # --- files of a run ----------------------------------------------------------------------------
@@ -199,7 +211,7 @@ class Run:
         for path in (self.best, self.feature_matrix, self.resume):
             new = new_name(path)
             if os.path.lexists(new):
-                if record and sha256(read_file(new)) == kept.get(path.name):
+                if holds(new, kept.get(path.name)):
                     rename_new(path)
                 else:
                     remove(new)

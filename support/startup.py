@@ -91,8 +91,10 @@ def prepare_matplotlib():
     """Make ``import matplotlib`` work where MPLBACKEND names a backend that is not here, such as
     that of a Jupyter kernel; none is needed."""
     backend = os.environ.pop("MPLBACKEND", None)
-    import matplotlib
-
+    try:
+        import matplotlib
+    except ValueError as error:  # such as a matplotlibrc that is no text
+        raise UserError(f"matplotlib cannot be loaded: {' '.join(str(error).split())}") from error
     if backend is not None:
         os.environ["MPLBACKEND"] = backend
         with contextlib.suppress(ValueError):

@@ -112,10 +112,11 @@ class Workers(Alone):
         # Where --kvstore differs, one of them takes the others' sum for its negative.
         everyone = [from_numbers(row) for row in np.abs(self.sum(messages))]
         for rank, others in enumerate(everyone):
-            for name, value in others.items():
-                if value != everyone[0][name]:
+            for name in {**everyone[0], **others}:
+                here, there = (one.get(name, "not given") for one in (everyone[0], others))
+                if here != there:
                     raise UserError(
-                        f"{name} is {everyone[0][name]} at rank 0, but {value} at rank {rank}: "
+                        f"{name} is {here} at rank 0, but {there} at rank {rank}: "
                         "start all processes with the same flags"
                     )
 

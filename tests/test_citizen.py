@@ -78,7 +78,7 @@ def test_streams_that_are_closed_or_full(tmp_path, redirection, status):
         assert (tmp_path / "output" / "center-loss-curves.png").exists()
     elif "2>" not in redirection:
         last = done.stderr.splitlines()[-1]
-        assert "the output cannot be written" in last and "--resume goes on" in last
+        assert "the output cannot be written" in last and "--resume" not in last
 
 
 def test_a_progress_bar_that_is_lost_stops_nothing(cli, monkeypatch):
@@ -143,3 +143,53 @@ def test_an_old_signal_does_not_reach_a_new_call(cli, monkeypatch):
         patch.setattr(train, "train_epoch", interrupt)
         assert cli(*COMMAND).status == 143
     assert cli(*COMMAND).status == 0
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">/dev/full", ">&- 2>&-"])
+def test_commands_that_fail_with_streams_that_are_closed(tmp_path, redirection):
+    shell = f"{sys.executable} {ROOT / 'main.py'} --test --prefix nope {redirection}"
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done
+    assert "2>" in redirection or "nope-best.params is missing" in done.stderr
+
+
+def test_streams_that_can_only_be_written_to(tmp_path):
+    """As the loggers that people put in the place of standard output."""
+    write_digits(tmp_path / "digits")
+    script = f"""
+import contextlib, sys
+from main import main
+class Stream:
+    def write(self, text):
+        said.append(text)
+said = []
+with contextlib.redirect_stdout(Stream()), contextlib.redirect_stderr(Stream()):
+    status = main({list(map(str, COMMAND))!r})
+assert status == 0 and "Epoch [0]" in "".join(said)
+"""
+    done = python(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_run_in_a_notebook_leaves_the_kernel_alive(tmp_path):
+    """IPython's %run, as runpy does it: the module is called __main__."""
+    script = f"""
+import runpy, signal, sys
+sys.argv = ["main.py", "--test", "--prefix", "nope"]
+before = signal.getsignal(signal.SIGINT)
+try:
+    runpy.run_path({str(ROOT / "main.py")!r}, run_name="__main__")
+except SystemExit as end:
+    assert end.code == 1
+assert signal.getsignal(signal.SIGINT) is before
+print("alive")
+"""
+    assert python(script, tmp_path).stdout == "alive\n"
+
+
+def test_a_matplotlibrc_that_is_no_text_is_no_traceback(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe\0")
+    done = run("--test", "--prefix", "nope", cwd=tmp_path)
+    named, ours = done.err.splitlines()  # matplotlib itself says which file it is
+    assert done.status == 1 and "matplotlibrc" in named
+    assert ours.startswith("main.py: error: matplotlib cannot be loaded")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import resource
 import struct
 from pathlib import Path
@@ -101,6 +102,14 @@ EDITS = {
     "best is no epoch": lambda record: record["best"].update(epoch=5),
     "no data set": lambda record: record.update(dataset={}),
     "no digests": lambda record: record.update(sha256=None),
+    "nothing of the network": lambda record: record.update(sha256={}),
+    "a loss that is none": lambda record: record.update(moving_loss="x"),
+    "an origin that is none": lambda record: record.update(started_from=5),
+    "a rate beyond all": lambda record: record["flags"].update(wd=1e39),
+    "momentum beyond all": lambda record: record["flags"].update(momentum=5.0),
+    "a seed below 0": lambda record: record["flags"].update(seed=-1),
+    "more classes than there can be": lambda record: record["flags"].update(num_classes=10**12),
+    "a data set that is a list": lambda record: record.update(dataset=["name", "sha256"]),
     "no surroundings": lambda record: record.pop("devices"),
     "another layout": lambda record: [record.pop(name) for name in list(record)],
 }
@@ -161,6 +170,18 @@ def test_devices_are_not_read(trained, tmp_path, name):
     (tmp_path / "ckpt" / name).unlink()
     (tmp_path / "ckpt" / name).symlink_to("/dev/zero")
     assert_one_line(trained("--test", "--data_dir", "digits"), name, "Not a regular file")
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "device", "pipe"])
+def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
+    for name in ("ckpt/center-loss-resume.params.new", "output/center-loss-test-epoch-0.png"):
+        path = tmp_path / name
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to({"dangling": "nowhere", "loop": path.name, "device": "/dev/zero"}[kind])
+    done = trained("--train", "--center_loss", *ONE, "--epochs", 2, "--resume")
+    assert done.status == 0 and done.err == "", done.err
 
 
 def test_a_small_file_that_promises_gigabytes(cli, tmp_path):

@@ -193,6 +193,7 @@ def test_an_error_of_one_worker_ends_all(tmp_path):
     [
         (["--kvstore", "dist_async"], ["--kvstore is dist_", "at rank 0, but dist_"]),
         (["--second_train"], ["--second_train is ", " at rank 0, but "]),
+        (["--seed", 3], ["--seed is ", "not given", " at rank 0, but "]),
     ],
 )
 def test_flags_that_do_not_agree_are_named_by_all_workers(tmp_path, last, words):
