@@ -22,7 +22,7 @@ SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' 
 
 
 class Split(NamedTuple):
-    """Training or test part: `images` (N, 1, H, W) uint8 and `labels` (N,) int32."""
+    """Training or test part: `images` (N, C, H, W) uint8, C 1 or 3, and `labels` (N,) int32."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -80,9 +80,9 @@ def load_dataset(dataset, data_dir, num_classes):
         The data cannot be had, is damaged, or does not fit.
     """
     if data_dir is not None:
-        name = os.fsencode(os.path.basename(os.path.realpath(os.path.expanduser(data_dir))))
-        name = name.decode(errors="replace")
-        loaded = read_folder(Path(os.path.expanduser(data_dir)), name)
+        folder = os.path.expanduser(data_dir)
+        name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
+        loaded = read_folder(Path(folder), name)
     elif dataset == "mnist5k":
         loaded = read_mnist5k()
     elif dataset == "mnist":
@@ -219,7 +219,7 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1):
     Yields
     ------
     list of (image, label, batch_labels), one a device
-        image (b, 1, H, W) float32, pixel / 255; label (b,) int32; batch_labels (B,) int32, the
+        image (b, C, H, W) float32, pixel / 255; label (b,) int32; batch_labels (B,) int32, the
         labels of the whole batch.
 
     Raises

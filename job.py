@@ -191,7 +191,8 @@ class Job:
 
     def remove_pictures(self, keep):
         """Remove the pictures under this run's name, but for those of which `keep` is true."""
-        name = re.escape(self.run.prefix) + r"-((train|test)(-epoch-\d+\.png|\.gif)|curves\.png)"
+        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.png|curves\.png)"
+        name = re.escape(self.run.prefix) + picture
         for path in self.run.out_dir.iterdir():
             if re.fullmatch(name, path.name) and not keep(path):
                 try:

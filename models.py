@@ -10,7 +10,7 @@ class FeatureNet(gluon.HybridBlock):
     Parameters
     ----------
     layers : list of HybridBlock
-        What turns images (N, 1, H, W) into anything that can be flattened.
+        What turns images (N, C, H, W) into anything that can be flattened.
     classes : int
         Number of classes.
     feature_size : int
@@ -21,7 +21,7 @@ class FeatureNet(gluon.HybridBlock):
 
     Inputs
     ------
-    image : (N, 1, H, W) float32, pixel / 255
+    image : (N, C, H, W) float32, pixel / 255
 
     Outputs
     -------

@@ -108,17 +108,17 @@ def use_physical_cores():
     without hyper-threading.
     """
     chosen = os.environ.get("OMP_NUM_THREADS")
-    if chosen is not None and not (chosen.strip().isdecimal() and int(chosen) > 0):
-        raise UserError(
-            f"OMP_NUM_THREADS is {chosen!r}, but MXNet needs a whole number above 0 there"
-        )
-    if "OMP_NUM_THREADS" not in os.environ:
+    if chosen is None:
         import joblib
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where the physical cores are unknown: the logical
             cores = joblib.cpu_count(only_physical_cores=True)
         os.environ["OMP_NUM_THREADS"] = str(cores)
+    elif not (chosen.strip().isdecimal() and int(chosen) > 0):
+        raise UserError(
+            f"OMP_NUM_THREADS is {chosen!r}, but MXNet needs a whole number above 0 there"
+        )
 
 
 def tune_threads():

@@ -78,6 +78,8 @@ def test_frames_of_two_runs_are_never_mixed(cli, tmp_path, monkeypatch):
         ).read_bytes()
     # One that does takes the place of all: also where it was killed before it had removed them.
     stale = (tmp_path / "output" / "center-loss-test-epoch-1.png").read_bytes()
+    assert cli("--test", "--plotting", "--data_dir", "digits").status == 0
+    assert (tmp_path / "output" / "center-loss-test.png").exists()
     assert cli(*FLAGS, "--epochs", 1, "--seed", 1).status == 0
     left = {path.name for path in (tmp_path / "output").glob("center-loss-*")}
     assert left == {
