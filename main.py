@@ -10,10 +10,9 @@ import re
 import shlex
 import sys
 
-from support import recipe
+from support import cluster, recipe
 from support.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
 from support.errors import Interrupted, UserError, noting_signals
-from support.heartbeat import check_cluster
 from support.startup import how_to_install, prepare_matplotlib, prepare_mxnet
 
 
@@ -59,10 +58,10 @@ def answer(argv, args):
 
 def end(args, error=None, status=1):
     """Say what is wrong, and give the exit status."""
+    if args.kvstore != "device":
+        cluster.end(status, error)
     if error is not None:
         fail(error)
-    if args.kvstore != "device":
-        os._exit(status)
     return status
 
 
@@ -70,7 +69,9 @@ def act(args):
     """Do what the flags say."""
     alone = args.kvstore == "device"
     if not alone:
-        check_cluster()
+        decisive = ("kvstore", "train", "second_train", "prefix", "resume", "epochs")
+        flags = {**{name: getattr(args, name) for name in decisive}, **args.given}
+        member = cluster.join({f"--{name}": value for name, value in flags.items()})
     prepare_mxnet()
     prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
@@ -81,11 +82,7 @@ def act(args):
     if not alone and os.environ["DMLC_ROLE"] != "worker":
         serve()
         return
-    workers = Alone() if alone else Workers(args.kvstore)
-    workers.connect()
-    decisive = ("train", "second_train", "prefix", "resume", "epochs")
-    flags = {**{name: getattr(args, name) for name in decisive}, **args.given}
-    workers.agree({f"--{name}": value for name, value in flags.items()})
+    workers = Alone() if alone else Workers(args.kvstore, member)
     if args.train:
         train(args, workers)
     with after_training(args.train):

@@ -9,6 +9,7 @@ of its own batch only.
 
 import itertools
 import json
+import threading
 
 import mxnet as mx
 import numpy as np
@@ -16,8 +17,8 @@ from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
 from support import console
-from support.errors import UserError, note_signals
-from support.heartbeat import announce, meeting, watch
+from support.cluster import PATIENCE
+from support.errors import note_signals
 
 MESSAGE_BYTES = 2**14
 
@@ -35,15 +36,9 @@ class Alone:
 
     rank, size, leads = 0, 1, True
 
-    def connect(self):
-        """Meet the others."""
-
     def broadcast(self, value):
         """Rank 0's `value`, anything that JSON can hold."""
         return value
-
-    def agree(self, flags):
-        """Raise UserError unless all workers have these flags, a dict."""
 
     def new_trainer(self, params, **sgd):
         """A Trainer of the network's parameters."""
@@ -80,22 +75,29 @@ class Alone:
 
 
 class Workers(Alone):
-    """This worker among the others; `kvstore` is ``dist_sync`` or ``dist_async``."""
+    """This worker among the others.
 
-    def __init__(self, kvstore):
-        self.kvstore = kvstore
+    Parameters
+    ----------
+    kvstore : {'dist_sync', 'dist_async'}
+    member : support.cluster.Member
+    """
+
+    def __init__(self, kvstore, member):
+        self.member = member
         self.sync = kvstore == "dist_sync"
         self.new_key = itertools.count().__next__
-
-    def connect(self):
-        announce()
-        self.stop_watching = watch()
-        with meeting():
-            self.kv = mx.kv.create(self.kvstore)
+        hint = "still waiting: does a firewall part these machines? MXNet takes any port"
+        patience = threading.Timer(PATIENCE, console.note, [hint])
+        patience.daemon = True
+        patience.start()
+        self.kv = mx.kv.create(kvstore)
+        patience.cancel()
         note_signals()
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         self.leads = self.rank == 0
         console.tag = f"[rank {self.rank}] "
+        member.rename(f"rank {self.rank}")
         if self.leads:
             self.kv.set_optimizer(Exchange(self.sync))
         self.kv._barrier()
@@ -104,21 +106,6 @@ class Workers(Alone):
         array = mx.nd.array(to_numbers(value))
         self.spread([array])
         return from_numbers(array.asnumpy())
-
-    def agree(self, flags):
-        flags = {"--kvstore": self.kvstore, **flags}
-        messages = np.zeros((self.size, MESSAGE_BYTES))
-        messages[self.rank] = to_numbers(flags)
-        # Where --kvstore differs, one of them takes the others' sum for its negative.
-        everyone = [from_numbers(row) for row in np.abs(self.sum(messages))]
-        for rank, others in enumerate(everyone):
-            for name in {**everyone[0], **others}:
-                here, there = (one.get(name, "not given") for one in (everyone[0], others))
-                if here != there:
-                    raise UserError(
-                        f"{name} is {here} at rank 0, but {there} at rank {rank}: "
-                        "start all processes with the same flags"
-                    )
 
     def sum(self, array):
         """The sum of all workers' arrays."""
@@ -173,7 +160,7 @@ class Workers(Alone):
 
     def leave(self):
         self.kv._barrier()
-        self.stop_watching()
+        self.member.leave()
         del self.kv  # the only reference: MXNet ends the servers when it goes
 
 
@@ -284,7 +271,4 @@ def with_every_row(array):
 
 def serve():
     """Be the server or the scheduler that ``DMLC_ROLE`` asks for, until the workers have left."""
-    announce()
-    stop_watching = watch()
     KVStoreServer(mx.kv.create("dist")).run()
-    stop_watching()
