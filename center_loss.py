@@ -95,15 +95,21 @@ class CenterLoss(gluon.loss.Loss):
         if formulation not in FORMULATIONS:
             raise ValueError(f"formulation is {formulation!r}, but must be one of {FORMULATIONS}")
         self._formulation = formulation
-        self._dtype = "float32"
         with self.name_scope():
             self.embedding = gluon.nn.Embedding(num_classes, feature_size, sparse_grad=sparse_grad)
 
     def cast(self, dtype):
         super().cast(dtype)
-        self._dtype = dtype
-        if "float16" in str(dtype):  # of which MXNet has no row-sparse gradients
-            centers = self.embedding.weight
+        self._choose_gradients()
+
+    def forward(self, *args):
+        self._choose_gradients()  # a load of parameters may have changed their type
+        return super().forward(*args)
+
+    def _choose_gradients(self):
+        """Make them dense in float16, of which MXNet has no row-sparse ones."""
+        centers = self.embedding.weight
+        if centers._grad_stype != "default" and "float16" in str(centers.dtype):
             self.embedding._kwargs["sparse_grad"] = False
             centers._grad_stype = "default"
             grad_req, centers.grad_req = centers.grad_req, "null"
@@ -112,7 +118,7 @@ class CenterLoss(gluon.loss.Loss):
     def hybrid_forward(self, F, feature, label, sample_weight=None, batch_labels=None):
         label = F.reshape(label, shape=(-1,))
         center = self.embedding(label)
-        count = F.cast(count_labels(F, label, batch_labels), dtype=self._dtype)
+        count = F.cast(count_labels(F, label, batch_labels), dtype=self.embedding.weight.dtype)
         if self._formulation == "hist":
             loss = self._weight / 2 * squared_distance(F, feature, center) / count
         else:

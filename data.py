@@ -43,7 +43,7 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self):
-        """What tells this set from others: name, sizes and the SHA-256 of its arrays."""
+        """What tells this set from others: name, sizes, classes and the SHA-256 of its arrays."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
             for array in split:
@@ -53,6 +53,7 @@ class Dataset:
             "name": self.name,
             "train": len(self.train.labels),
             "test": len(self.test.labels),
+            "classes": self.classes.tolist(),
             "sha256": digest.hexdigest(),
         }
 

@@ -38,8 +38,7 @@ def test(args):
     refuse_trained_images(trained.record, dataset)
     net, centers = restored(trained, dataset, ctx)
     began = time.time()
-    classes = trained.classes(dataset)
-    accuracy, features = evaluate(net, centers if knn else None, dataset.test, ctx, classes)
+    accuracy, features = evaluate(net, centers if knn else None, dataset.test, ctx, trained.classes)
     seconds = time.time() - began
     words = EVAL_METHODS[method]
     say(f"{run.best} on {dataset.name}, by {words}")
@@ -83,8 +82,8 @@ def compare(args):
         refuse_trained_images(trained.record, dataset)
         net, centers = restored(trained, dataset, ctx)
         for name in SPLITS:
-            classes = trained.classes(dataset)
-            accuracy, features = evaluate(net, centers, getattr(dataset, name), ctx, classes)
+            split = getattr(dataset, name)
+            accuracy, features = evaluate(net, centers, split, ctx, trained.classes)
             rows[name].append(Row.of(trained, dataset, name, accuracy, features, centers))
     for name, called in SPLITS.items():
         labels = getattr(dataset, name).labels

@@ -48,7 +48,7 @@ def answer(argv, args):
         return end(args, f"{error.filename}: {error.strerror}" if error.filename else error)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError):  # MXNet has no class of its own for it
-            if not re.search("emory|bad_alloc", str(error)):
+            if not re.search("emory|bad_alloc|AlignedMalloc|temporarily unavailable", str(error)):
                 raise
             atexit.register(os._exit, 1)  # its end would raise the error again
         advice = "try a lower --batch_size, --num_classes or --feature_size"

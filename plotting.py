@@ -3,6 +3,7 @@
 A picture says of itself which run it belongs to, so that those of two are never mixed.
 """
 
+import contextlib
 import functools
 import io
 import warnings
@@ -241,7 +242,7 @@ def read_frame(path):
         It is no feature map of this program, or damaged.
     """
     try:
-        with Image.open(io.BytesIO(read_file(path)), formats=["PNG"]) as image:
+        with opened(path, ["PNG"]) as image:
             if image.size != (FRAME_PIXELS, FRAME_PIXELS):
                 raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels")
             few = image.convert("RGB").quantize(32, method=Image.Quantize.FASTOCTREE)
@@ -250,10 +251,19 @@ def read_frame(path):
     return np.asarray(few.convert("RGB"))
 
 
+@contextlib.contextmanager
+def opened(path, formats):
+    """An image file of one of these formats; its size is for the caller to judge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(read_file(path)), formats=formats) as image:
+            yield image
+
+
 def run_of(path):
     """What a PNG or GIF says of the run it belongs to; None if nothing, or if it is damaged."""
     try:
-        with Image.open(io.BytesIO(read_file(path)), formats=["PNG", "GIF"]) as image:
+        with opened(path, ["PNG", "GIF"]) as image:
             said = image.info.get("Run", image.info.get("comment"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

@@ -14,7 +14,7 @@ from support.errors import Interrupted, UserError
 from support.network import choose_contexts
 from support.recipe import Recipe
 from support.runs import Run
-from utils import check_finite
+from utils import CHANNELS, check_finite
 
 READ_EVERY = 8  # steps between two looks at the losses
 
@@ -47,9 +47,10 @@ def train(args, workers, second=False):
         recipe, epochs, first = Recipe(**plan["recipe"]), plan["epochs"], plan["first"]
         contexts = choose_contexts(args.use_gpu, args.gpus)
         dataset = load_dataset(plan["dataset"], args.data_dir, recipe.num_classes)
-        if workers.broadcast(dataset.fingerprint)["sha256"] != dataset.fingerprint["sha256"]:
+        digest = dataset.fingerprint["sha256"]
+        if workers.broadcast(digest) != digest:
             raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-        check_split(len(dataset.train.labels), recipe, len(contexts), workers.size)
+        check_split(dataset.train, recipe, len(contexts), workers.size)
         learner = Learner(recipe, dataset.train.images.shape[1:], contexts, workers)
         if job:
             job.begin(learner, dataset)
@@ -124,8 +125,9 @@ def shuffled(size, seed, epoch):
     return np.random.RandomState([seed, epoch]).permutation(size)
 
 
-def check_split(size, recipe, devices, workers=1):
+def check_split(split, recipe, devices, workers=1):
     """Raise UserError unless every batch can be split over all devices, and none is too large."""
+    size, pixels = len(split.labels), split.images[0, 0].size
     batch = min(recipe.batch_size, size)
     smallest = size % batch or batch
     if smallest // workers < devices:
@@ -134,11 +136,11 @@ def check_split(size, recipe, devices, workers=1):
             f"for {devices} devices{' of each worker' * (workers > 1)}: choose another --batch_size"
         )
     part = -(-batch // (devices * workers))
-    widest = max(recipe.num_classes, batch if "center" in recipe.losses else 0)
-    if part * widest >= 2**31:  # logits, or pairs of labels
+    pairs = batch if "center" in recipe.losses else 0
+    if part * max(recipe.num_classes, CHANNELS * pixels, pairs) >= 2**31:
         raise UserError(
-            f"a batch of {batch} images with {recipe.num_classes} classes needs arrays of more "
-            "than 2^31 numbers, the limit of MXNet: choose a smaller --batch_size"
+            f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
+            "arrays of more than 2^31 numbers, the limit of MXNet: choose a smaller --batch_size"
         )
 
 

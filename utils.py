@@ -7,7 +7,7 @@ from support.errors import UserError
 
 EVALUATION_BATCH = 500
 MOST_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet
-CHANNELS = 128  # no layer of the networks has more for a pixel of the image
+CHANNELS = 32  # no layer of the networks has more numbers for a pixel of the image
 
 
 def predict(net, split, ctx):
@@ -32,7 +32,7 @@ def predict(net, split, ctx):
         A feature is not finite.
     """
     predicted, features = [], []
-    an_image = max(net.output.weight.shape[0], CHANNELS * split.images[0].size)
+    an_image = max(net.output.weight.shape[0], CHANNELS * split.images[0, 0].size)
     size = max(1, min(EVALUATION_BATCH, MOST_ELEMENTS // an_image))
     for ((image, _, _),) in batches(split, size, [ctx]):
         output, feature = net(image)

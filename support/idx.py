@@ -35,12 +35,19 @@ def read_split(folder, split):
     UserError
         A file is missing or damaged, or the two do not fit each other.
     """
-    # The labels first: they are small, and say how many images there can be.
-    labels = read_idx(find_idx(folder, split, "labels"), (1, 2), (BYTES, INTEGERS))
+    path, labels_path = (find_idx(folder, split, part) for part in ("images", "labels"))
+    # What the headers promise is compared before anything is read.
+    kinds, labels_kinds = ((3, 4), (BYTES,)), ((1, 2), (BYTES, INTEGERS))
+    ((size, *_), _), ((count, *_), _) = inspect(path, *kinds), inspect(labels_path, *labels_kinds)
+    if size != count:
+        raise UserError(
+            f"{path}: its header promises {size} {WORDS[split]} images, but {count} labels are "
+            "beside it: the two files do not belong together"
+        )
+    labels = read_idx(labels_path, *labels_kinds)
     if labels.ndim == 2:  # QMNIST has more columns
         labels = labels[:, :1].ravel()
-    path = find_idx(folder, split, "images")
-    images = read_idx(path, (3, 4), (BYTES,), len(labels), f"{WORDS[split]} images")
+    images = read_idx(path, *kinds)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.shape[3] not in (1, 3):
@@ -70,7 +77,7 @@ def find_idx(folder, split, part):
     return folder / found.popitem()[1]
 
 
-def read_idx(path, axes, kinds, wanted=None, what=""):
+def read_idx(path, axes, kinds):
     """Read an IDX file, packed by gzip or not, whatever its name and its header claim.
 
     Parameters
@@ -80,8 +87,6 @@ def read_idx(path, axes, kinds, wanted=None, what=""):
         How many it may have.
     kinds : tuple of int
         The types of numbers, by IDX's codes, that it may have.
-    wanted : int, optional
-        How many rows there must be, of what is called `what`: otherwise they are not read.
 
     Returns
     -------
@@ -90,29 +95,44 @@ def read_idx(path, axes, kinds, wanted=None, what=""):
     Raises
     ------
     UserError
-        It is something else, damaged, or larger than half of the free memory.
+        It is something else, or damaged.
     """
-    try:
-        with open_unpacked(path) as file:
-            shape, dtype = read_header(path, file, axes, kinds)
-            size = math.prod(shape) * dtype.itemsize
-            if wanted not in (None, shape[0]):
-                raise UserError(
-                    f"{path}: its header promises {shape[0]} {what}, but {wanted} labels are "
-                    "beside it: the two files do not belong together"
-                )
-            if size > psutil.virtual_memory().available / 2:
-                raise UserError(
-                    f"{path}: its header promises {size} bytes, which is more than half of the "
-                    "free memory"
-                )
-            content = read_up_to(file, size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
+    with reading(path) as file:
+        shape, dtype = read_header(path, file, axes, kinds)
+        size = math.prod(shape) * dtype.itemsize
+        content = read_up_to(file, size + 1)
     if len(content) != size:
         fault = "truncated" if len(content) < size else "longer than that"
         raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
     return np.frombuffer(content, dtype).reshape(shape)
+
+
+def inspect(path, axes, kinds):
+    """The shape and the dtype that an IDX file promises. Parameters are those of `read_idx`.
+
+    Raises
+    ------
+    UserError
+        It is something else, or larger than half of the free memory.
+    """
+    with reading(path) as file:
+        shape, dtype = read_header(path, file, axes, kinds)
+    size = math.prod(shape) * dtype.itemsize
+    if size > psutil.virtual_memory().available / 2:
+        raise UserError(
+            f"{path}: its header promises {size} bytes, which is more than half of the free memory"
+        )
+    return shape, dtype
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Open a file, packed or not, and say in a line where that, or reading it, fails."""
+    try:
+        with open_unpacked(path) as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
 
 
 @contextlib.contextmanager

@@ -177,6 +177,9 @@ class Record:
             whole &= isinstance(epochs, int) and {"name", "sha256"} <= read.dataset.keys()
             whole &= f"{read.prefix}-best.params" in read.sha256
             whole &= all(isinstance(digest, str) for digest in read.sha256.values())
+            classes = read.dataset.get("classes", [])  # older records have none
+            whole &= all(isinstance(one, int) for one in classes)
+            whole &= all(0 <= one < read.recipe.num_classes for one in classes)
             whole &= isinstance(read.moving_loss, (float, type(None)))
             whole &= isinstance(read.started_from, (dict, type(None)))
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:

@@ -9,6 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+import numpy as np
+import psutil
+
 from support import params
 from support.console import say, warn
 from support.errors import UserError
@@ -67,11 +70,15 @@ def remove(path):
 
 
 def read_file(path):
-    """The bytes of a file; raises OSError also where it is a device or a pipe, without an end."""
+    """The bytes of a file; raises OSError also where it is a device or a pipe, without an end, or
+    more than half of what memory is free."""
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        if status.st_size > psutil.virtual_memory().available / 2:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         with open(number, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -284,10 +291,11 @@ class Trained(NamedTuple):
     params: dict
     centers: Optional[dict]
 
-    def classes(self, dataset):
-        """The classes that the run was trained on, where `dataset` tells them; None otherwise."""
-        known = self.record and self.record.same_data(dataset)
-        return dataset.classes if known else None
+    @property
+    def classes(self):
+        """The classes that the run was trained on, (K,) int; None where they are unknown."""
+        known = self.record and self.record.dataset.get("classes")
+        return known and np.array(known)
 
     def warn_of_other_data(self, dataset):
         """Say so where the run was trained on other data than it is used on."""

@@ -5,6 +5,7 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import os
+import resource
 import sys
 import warnings
 from pathlib import Path
@@ -25,6 +26,8 @@ CUDA_LIBRARIES = (  # in the order in which one needs the other
     "cudnn/lib/libcudnn.so.8",
     "nccl/lib/libnccl.so.2",
 )
+
+LEAST_MEMORY = 2 * 10**9  # bytes of addresses, with less of which MXNet crashes or hangs
 
 LISTED_FUNCTIONS = (
     "alltrue", "in1d", "mirr", "msort", "npv", "pmt", "ppmt", "product", "pv", "rate", "round_",
@@ -53,6 +56,12 @@ def prepare_mxnet():
         warn(
             "mxnet and mxnet-cu112 are both installed, and share their files: uninstall both, "
             "then install one"
+        )
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
+        raise UserError(
+            f"MXNet needs {LEAST_MEMORY / 1e9:.0f} GB of addresses, and this process may have "
+            f"{limit / 1e9:.1f}: raise the limit with ulimit -v"
         )
     use_physical_cores()
     tune_threads()

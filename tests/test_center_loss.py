@@ -201,19 +201,30 @@ def test_sample_weights_multiply_losses_and_pulls(formulation, case, column):
     np.testing.assert_allclose(got, wanted, **TOLERANCE)
 
 
+@pytest.mark.parametrize("way", ["cast", "load", "load inside"])
 @pytest.mark.parametrize("optimizer", [{}, {"multi_precision": True}])
 @pytest.mark.parametrize("hybridize", [False, True])
 @pytest.mark.parametrize("formulation", FORMULATIONS)
-def test_half_precision_trains_like_single(formulation, hybridize, optimizer):
+def test_half_precision_trains_like_single(formulation, hybridize, optimizer, way, tmp_path):
     random = np.random.RandomState(0)
     center = random.normal(size=(5, 3)).astype(np.float32)
     feature, label = random.normal(size=(8, 3)).astype(np.float16), random.randint(0, 5, 8)
     ends = []
     for dtype in ("float32", "float16"):
         block = make(CenterLoss, center, 0.5, formulation)
-        block.cast(dtype)
+        outside = gluon.nn.HybridSequential()
+        outside.add(block)
+        whole = outside if way == "load inside" else block
         if hybridize:
             block.hybridize()
+        if way == "cast" or dtype == "float32":
+            whole.cast(dtype)
+        else:
+            block.embedding.weight.cast(dtype)
+            whole.save_parameters(str(tmp_path / "saved"))
+            block.embedding.weight.cast("float32")
+            path = str(tmp_path / "saved")
+            whole.load_parameters(path, cast_dtype=True, dtype_source="saved")
         sgd = {"learning_rate": 0.5, **(optimizer if dtype == "float16" else {})}
         trainer = gluon.Trainer(block.collect_params(), "sgd", sgd)
         x = mx.nd.array(feature, dtype=dtype)

@@ -120,9 +120,16 @@ def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
         assert_one_line(trained("--test", "--data_dir", "digits"), "not enough memory")
 
 
-def test_a_large_set_where_memory_is_limited(tmp_path):
-    import resource
+def test_a_limit_that_mxnet_would_crash_at_is_named(tmp_path):
+    for limit in (1_300_000_000, 1_999_999_999):
+        done = run(
+            "--test", cwd=tmp_path,
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )  # fmt: skip
+        assert_one_line(done, "MXNet needs 2 GB", "ulimit -v")
 
+
+def test_a_large_set_where_memory_is_limited(tmp_path):
     write_digits(tmp_path / "digits", train=3000)
     done = run(
         *COMMAND, "--num_classes", 1_000_000, cwd=tmp_path,

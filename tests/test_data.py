@@ -216,9 +216,9 @@ def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
 def test_what_was_looked_for_and_what_is_there_is_named(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(UserError, match="no file train-labels-idx1-ubyte or .* but nothing"):
+    with pytest.raises(UserError, match="no file train-images-idx3-ubyte or .* but nothing"):
         data.load_dataset("auto", str(folder), 10)
-    for name in ("a.txt", "emnist-digits-train-labels-idx1-ubyte"):
+    for name in ("a.txt", "train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte"):
         (folder / name).touch()
     (folder / "emnist-letters-train-labels-idx1-ubyte").touch()
     with pytest.raises(UserError, match="more than one file of training labels: emnist-digits"):

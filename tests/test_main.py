@@ -262,6 +262,14 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     assert f"Test_acc: {wanted:.4f}" in done.out
     done = cli("--compare", "center-loss", *flags[:2])
     assert f"| {wanted:.4f} | 0 |" in done.out.split("test set")[1]
+    # The run knows its classes, so the rule holds on other data too.
+    (tmp_path / "others").mkdir()
+    for part in ("images-idx3-ubyte", "labels-idx1-ubyte.gz"):
+        content = (tmp_path / "digits" / f"t10k-{part}").read_bytes()
+        for name in ("train", "t10k"):
+            (tmp_path / "others" / f"{name}-{part}").write_bytes(content)
+    done = cli("--test", "--eval_method", "knn", "--data_dir", "others")
+    assert f"Test_acc: {wanted:.4f}" in done.out and "other data: others" in done.err
 
 
 # --- bad input ---------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ EDITS = {
     "momentum beyond all": lambda record: record["flags"].update(momentum=5.0),
     "a seed below 0": lambda record: record["flags"].update(seed=-1),
     "more classes than there can be": lambda record: record["flags"].update(num_classes=10**12),
+    "classes that are none": lambda record: record["dataset"].update(classes="0123"),
+    "classes beyond all": lambda record: record["dataset"].update(classes=[3, 10]),
     "a data set that is a list": lambda record: record.update(dataset=["name", "sha256"]),
     "no surroundings": lambda record: record.pop("devices"),
     "another layout": lambda record: [record.pop(name) for name in list(record)],
@@ -192,8 +194,18 @@ def test_a_small_file_that_promises_gigabytes(cli, tmp_path):
     labels = tmp_path / "digits" / "train-labels-idx1-ubyte.gz"
     with gzip.open(labels, "wb") as file:
         file.write(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**32 - 1))
-    done = cli("--train", *ONE)
-    assert_one_line(done, "promises 4294967295 bytes")
+    # Not even labels that would fit: no image is there for most of them.
+    assert_one_line(cli("--train", *ONE), "promises 6000000 training images, but 4294967295 labels")
+    images = tmp_path / "digits" / "train-images-idx3-ubyte.gz"
+    images.write_bytes(gzip.compress(header[:4] + struct.pack(">3I", 2**32 - 1, 28, 28)))
+    assert_one_line(cli("--train", *ONE), f"promises {28 * 28 * (2**32 - 1)} bytes")
+
+
+@pytest.mark.parametrize("name", ["center-loss.json", "center-loss-best.params"])
+def test_a_file_larger_than_the_memory(trained, tmp_path, name):
+    path = tmp_path / "ckpt" / name
+    os.truncate(path, 10**13)  # sparse: it takes no room
+    assert_one_line(trained("--test", "--data_dir", "digits"), str(name), "File too large")
 
 
 @pytest.mark.parametrize("flag", ["--data_dir", "--ckpt_dir", "--out_dir"])

@@ -72,12 +72,17 @@ def test_a_batch_larger_than_the_set():
 
 
 def test_a_batch_smaller_than_the_number_of_devices_is_refused():
-    recipe = Recipe(batch_size=32)
-    train.check_split(130, recipe, 2)
-    with pytest.raises(UserError, match="--batch_size"):
-        train.check_split(129, recipe, 2)
-    with pytest.raises(UserError, match="--batch_size"):
-        train.check_split(3, recipe, 4)
+    check_split(130, 28, 2, batch_size=32)
+    for size, devices in ((129, 2), (3, 4)):
+        with pytest.raises(UserError, match="--batch_size"):
+            check_split(size, 28, devices, batch_size=32)
+
+
+def check_split(size, side, devices=1, **flags):
+    """`train.check_split` of so many images of side x side pixels."""
+    images = np.broadcast_to(np.uint8(0), (size, 1, side, side))
+    split = data.Split(images, np.broadcast_to(0, size))
+    train.check_split(split, Recipe(**flags), devices)
 
 
 def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
@@ -112,12 +117,16 @@ def test_a_schedule_that_ends_below_all_numbers_goes_to_its_end(cli):
 
 
 def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
-    with pytest.raises(UserError, match="2\\^31.*--batch_size"):
-        train.check_split(60_000, Recipe(batch_size=47_000, center_loss=True), 1)
-    train.check_split(60_000, Recipe(batch_size=47_000), 1)
-    train.check_split(4000, Recipe(batch_size=47_000, center_loss=True), 1)
-    with pytest.raises(UserError, match="2\\^31.*--batch_size"):
-        train.check_split(60_000, Recipe(num_classes=5_000_000, batch_size=500), 1)
+    for size, side, flags in (
+        (60_000, 28, {"batch_size": 47_000, "center_loss": True}),
+        (60_000, 28, {"num_classes": 5_000_000, "batch_size": 500}),
+        (200, 1000, {"batch_size": 68}),
+    ):
+        with pytest.raises(UserError, match="2\\^31.*--batch_size"):
+            check_split(size, side, **flags)
+    check_split(60_000, 28, batch_size=47_000)
+    check_split(4000, 28, batch_size=47_000, center_loss=True)
+    check_split(200, 1000, batch_size=67)
 
 
 def test_an_evaluation_takes_batches_that_fit(monkeypatch):
@@ -131,7 +140,7 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         "batches",
         lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
     )
-    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * 128 * 28 * 28)
+    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * 32 * 28 * 28)
     for values, other in zip(wanted, utils.predict(learner.net, split, mx.cpu())):
         np.testing.assert_allclose(values, other, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(utils, "MOST_ELEMENTS", 5)
