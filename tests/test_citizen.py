@@ -1,6 +1,7 @@
 """The program as a function, in a notebook, and with streams that are closed or full."""
 
 import atexit
+import resource
 import subprocess
 import sys
 
