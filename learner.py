@@ -113,9 +113,10 @@ class Learner:
             trainer.step(divisor)
         return [mx.nd.concat(*[loss.sum() for loss in losses], dim=0) for losses in device_losses]
 
-    def set_learning_rates(self, epoch):
+    def set_learning_rates(self, progress):
+        """Choose the rates for after so many epochs, which may be a fraction."""
         for trainer, lr, _ in self.trainers:
-            trainer.set_learning_rate(self.recipe.decayed(lr, epoch))
+            trainer.set_learning_rate(self.recipe.decayed(lr, progress))
 
     def parameters(self):
         """Copies of the network's and, None if there are none, of the centers' parameters."""

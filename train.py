@@ -6,7 +6,7 @@ import time
 import mxnet as mx
 import numpy as np
 
-from data import batches, load_dataset
+from data import batches, load_dataset, random_warps
 from job import Job
 from learner import Learner
 from support.console import OutputLost, progress, say
@@ -78,7 +78,7 @@ def train_epoch(learner, split, epoch):
     split : data.Split
         N images.
     epoch : int
-        Which one: it decides the learning rates and the order.
+        Which one: it decides the learning rates, the order and how images are warped.
 
     Returns
     -------
@@ -92,9 +92,9 @@ def train_epoch(learner, split, epoch):
     UserError
         A loss is not finite.
     """
-    learner.set_learning_rates(epoch)
     recipe, workers = learner.recipe, learner.workers
     order = shuffled(len(split.labels), recipe.seed, epoch)
+    warps = random_warps(split.images.shape, recipe.seed, epoch) if recipe.augment else None
     pending, losses, sizes = [], [], []
 
     def read(count):
@@ -106,8 +106,9 @@ def train_epoch(learner, split, epoch):
     hidden = None if workers.leads else True  # None: where there is no terminal
     with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", disable=hidden) as bar:
         for slices in batches(
-            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size
+            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps
         ):
+            learner.set_learning_rates(epoch + sum(sizes) / len(order))
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
             bar.update(sizes[-1])

@@ -1,5 +1,6 @@
 """The flags that make a run what it is. This file imports neither NumPy nor MXNet."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 
 from support.errors import UserError
@@ -7,6 +8,7 @@ from support.errors import UserError
 MODELS = {"lenetplus": "LeNetPlus", "lenet": "LeNet"}  # by flag: the class in models.py
 FORMULATIONS = ("hist", "paper")
 EVAL_METHODS = {"softmax": "class prediction", "knn": "nearest center"}  # in words
+LR_SCHEDULES = ("step", "cosine")
 DATASETS = ("auto", "mnist", "mnist5k")
 TINY, HUGE = 1e-37, 1e38  # what float32, in which MXNet computes, holds with some room
 MOST = 2**31 - 1
@@ -17,6 +19,7 @@ WHOLE = {  # whole numbers, and between which they lie
     "batch_size": (1, MOST),
     "seed": (0, MOST),
 }
+LATER = {"lr_schedule": "step", "augment": False}  # flags that the first records do not have
 EPOCHS = 30  # outside the recipe: --resume may raise it
 
 
@@ -78,9 +81,11 @@ class Recipe(Network):
     lr: float = 0.1
     lr_step: int = 10
     lr_factor: float = 0.1
+    lr_schedule: str = "step"
     batch_size: int = 128
     wd: float = 1e-4
     momentum: float = 0.0
+    augment: bool = False
     seed: int = 0
     eval_method: str = "softmax"
     plotting: bool = False
@@ -112,12 +117,14 @@ class Recipe(Network):
     @classmethod
     def read(cls, flags, action):
         """The opposite of `flags`; raises ValueError where these are not this version's."""
+        flags = {**LATER, **flags}
         recipe = cls(**flags, second=action == "second_train")
         default = cls(second=recipe.second).flags()
         kinds = [{name: type(value) for name, value in f.items()} for f in (flags, default)]
         if kinds[0] != kinds[1] or recipe.action != action:
             raise ValueError("other flags")
-        choices = {"model": MODELS, "formulation": FORMULATIONS, "eval_method": EVAL_METHODS}
+        choices = {"model": MODELS, "formulation": FORMULATIONS, "eval_method": EVAL_METHODS,
+                   "lr_schedule": LR_SCHEDULES}  # fmt: skip
         if any(getattr(recipe, name) not in values for name, values in choices.items()):
             raise ValueError("an unknown choice")
         floats = [value for value in flags.values() if isinstance(value, float)]
@@ -126,10 +133,18 @@ class Recipe(Network):
             raise ValueError("an impossible number")
         return recipe
 
-    def decayed(self, lr, epoch):
-        """A learning rate in an epoch: multiplied by `lr_factor` every `lr_step` epochs."""
+    def decayed(self, lr, progress):
+        """A learning rate after so many epochs, which may be a fraction.
+
+        It is multiplied by `lr_factor` every `lr_step` epochs; with the schedule ``cosine`` it
+        also falls to zero within these, along half a cosine (Loshchilov and Hutter, "SGDR:
+        Stochastic Gradient Descent with Warm Restarts", ICLR 2017, Equation 5).
+        """
+        falls, part = divmod(progress, self.lr_step)
         try:
-            rate = lr * self.lr_factor ** (epoch // self.lr_step)
+            rate = lr * self.lr_factor ** int(falls)
         except OverflowError:
             rate = HUGE
+        if self.lr_schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * part / self.lr_step)) / 2
         return min(rate, HUGE) if rate >= TINY else 0.0

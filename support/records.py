@@ -14,7 +14,7 @@ import numpy as np
 
 from support.console import warn
 from support.errors import UserError
-from support.recipe import Recipe
+from support.recipe import LATER, Recipe
 
 
 @dataclass
@@ -104,6 +104,7 @@ class Record:
     def identity(self):
         """A few digits that tell this run's pictures from those of another of its name."""
         flags = {**self.recipe.flags(), "action": self.recipe.action}
+        flags = {name: value for name, value in flags.items() if LATER.get(name) != value}
         return sha256(dump([flags, self.dataset["sha256"], self.started_from]))[:16]
 
     def same_data(self, dataset):
