@@ -118,8 +118,9 @@ class Job:
             self.draw(dataset, self.evaluate(learner, dataset)[1])
 
     def evaluate(self, learner, dataset):
-        """Accuracies, by the names of an `Epoch`, and features, by split."""
-        accuracy, maps, centers = {}, {}, centers_of(learner.center_loss)
+        """Accuracies, by the names of an `Epoch`, and the features for `draw`."""
+        centers = centers_of(learner.center_loss)
+        accuracy, maps = {}, {"centers": centers}
         for name, split in (("train", dataset.train), ("test", dataset.test)):
             by_method, maps[name] = evaluate(
                 learner.net, centers, split, learner.contexts[0], dataset.classes
@@ -207,7 +208,7 @@ class Job:
         ----------
         dataset : data.Dataset
         maps : dict of str to (N, feature_size) float32
-            The features of ``train`` and ``test``.
+            The features of ``train`` and ``test``, and the ``centers`` or None.
         """
         try:
             self.draw_all(dataset, maps)
@@ -223,12 +224,9 @@ class Job:
         run, record, recipe = self.run, self.record, self.recipe
         epoch, splits = record.history[-1], SPLITS if recipe.plotting else ()
         for split in splits:
-            accuracy = epoch.accuracy(split, recipe.eval_method)
             picture = plotting.feature_map(
                 maps[split], getattr(dataset, split).labels, recipe.num_classes,
-                f"{run.prefix}\n{dataset.name}, {SPLITS[split]} set, epoch {epoch.epoch}: "
-                f"accuracy {accuracy:.4f} ({EVAL_METHODS[recipe.eval_method]})",
-                record.identity,
+                self.title(split, epoch), record.identity, maps["centers"],
             )  # fmt: skip
             write_atomically(run.picture(f"{split}-epoch-{epoch.epoch}.png"), picture)
         if self.finished >= self.epochs:
@@ -238,17 +236,26 @@ class Job:
             for split in splits:
                 frames = self.frames(split)
                 if frames:
-                    gif = plotting.gif(frames, record.identity)
+                    sizes = recipe.num_classes, recipe.feature_size
+                    gif = plotting.gif(frames, *sizes, record.identity)
                     write_atomically(run.picture(f"{split}.gif"), gif)
 
+    def title(self, split, epoch):
+        """Of the feature map of an epoch, an `Epoch`."""
+        method = self.recipe.eval_method
+        return (
+            f"{self.run.prefix}\n{epoch.dataset}, {SPLITS[split]} set, epoch {epoch.epoch}: "
+            f"accuracy {epoch.accuracy(split, method):.4f} ({EVAL_METHODS[method]})"
+        )
+
     def frames(self, split):
-        """The feature maps of all epochs that are there."""
+        """The feature maps of all epochs that are there, each with its title."""
         frames = []
-        for i in range(self.finished):
-            path = self.run.picture(f"{split}-epoch-{i}.png")
+        for epoch in self.record.history:
+            path = self.run.picture(f"{split}-epoch-{epoch.epoch}.png")
             if path.is_file():
                 try:
-                    frames.append(plotting.read_frame(path))
+                    frames.append((plotting.read_dots(path), self.title(split, epoch)))
                 except ValueError as error:
                     warn(f"{path} is left out of the GIF: {error}")
         return frames

@@ -3,16 +3,19 @@
 A picture says of itself which run it belongs to, so that those of two are never mixed.
 """
 
+import base64
 import contextlib
 import functools
 import io
 import warnings
+import zipfile
+from typing import NamedTuple
 
 import imageio.v3 as iio
 import matplotlib.style
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
@@ -21,7 +24,13 @@ from support.records import COLUMNS
 from support.runs import read_file
 
 FRAME_INCHES = 6.4
-FRAME_PIXELS = 640
+MOST_KEPT = 10_000  # dots that a picture carries for the GIF
+# Ten that people with any colour vision tell apart: M. A. Petroff, "Accessible Color Sequences for
+# Data Visualization", arXiv:2107.02270 (2021), Table 1.
+COLORS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70",
+    "#717581", "#92dadd",
+)  # fmt: skip
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
 MOST_FEATURES = 2000  # of which all products are taken
 LOSSES = [column for column in COLUMNS if column.endswith("loss")]
@@ -38,6 +47,43 @@ def own_style(draw):
             return draw(*args, **kwargs)
 
     return drawn
+
+
+class Dots(NamedTuple):
+    """What a feature map shows: `points` (N, 2) and `labels` (N,) of the images, `centers` (K, 2)
+    of the classes that are there, or (0, 2)."""
+
+    points: np.ndarray
+    labels: np.ndarray
+    centers: np.ndarray
+
+    @classmethod
+    def of(cls, features, labels, centers=None):
+        """Bring features and centers into the plane; also gives a note for the title."""
+        if centers is None:
+            points, note = to_plane(features, labels)
+            return cls(points, labels, np.empty((0, 2))), note
+        classes = np.unique(labels)
+        whole = np.concatenate([features, centers[classes]])
+        points, note = to_plane(whole, np.concatenate([labels, classes]))
+        return cls(points[: len(labels)], labels, points[len(labels) :]), note
+
+    def to_text(self):
+        """At most `MOST_KEPT` of the dots, as text that a picture can carry."""
+        every, file = -(-len(self.labels) // MOST_KEPT), io.BytesIO()
+        kept = self._replace(points=self.points[::every], labels=self.labels[::every])
+        np.savez(file, **{name: array.astype(np.float32) for name, array in kept._asdict().items()})
+        return base64.b64encode(file.getvalue()).decode()
+
+    @classmethod
+    def from_text(cls, text):
+        """The opposite of `to_text`; raises ValueError where it is something else."""
+        try:
+            with np.load(io.BytesIO(base64.b64decode(text))) as arrays:
+                dots = cls(**arrays)
+        except (TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError("no dots") from error
+        return dots._replace(labels=dots.labels.astype(int))
 
 
 @own_style
@@ -58,11 +104,12 @@ def feature_map(features, labels, num_classes, title, run=None, centers=None):
     Returns
     -------
     bytes
-        A PNG of 640 x 640 pixels.
+        A PNG of 640 x 640 pixels, from which `read_dots` gets the dots again.
     """
+    dots, note = Dots.of(features, labels, centers)
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
-    draw_features(figure.add_subplot(), features, labels, num_classes, title, centers)
-    return to_bytes(figure, run=run)
+    draw_dots(figure.add_subplot(), dots, num_classes, title + note, features.shape[1])
+    return to_bytes(figure, Run=run, Dots=dots.to_text())
 
 
 @own_style
@@ -81,22 +128,19 @@ def stacked_feature_maps(panels):
     """
     figure = new_figure(8, 6 * len(panels), dpi=200)
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for one, panel in zip(axes, panels):
-        draw_features(one, *panel)
+    for one, (features, labels, num_classes, title) in zip(axes, panels):
+        dots, note = Dots.of(features, labels)
+        draw_dots(one, dots, num_classes, title + note, features.shape[1])
     return to_bytes(figure, "jpg")
 
 
-def draw_features(axes, features, labels, num_classes, title, centers=None):
-    """Draw a feature map into `axes`; parameters as in `feature_map`."""
+def draw_dots(axes, dots, num_classes, title, feature_size):
+    """Draw a feature map into `axes`."""
+    points, labels, centers = dots
     classes = np.unique(labels)  # those that are there
-    if centers is None:
-        points, note = to_plane(features, labels)
-    else:
-        whole = np.concatenate([features, centers[classes]])
-        points, note = to_plane(whole, np.concatenate([labels, classes]))
-        points, crosses = points[: len(labels)], points[len(labels) :]
+    if len(centers):
         axes.plot(
-            *crosses.T, "X", color="black", markeredgecolor="white", zorder=2.5, label="center"
+            *centers.T, "X", color="black", markeredgecolor="white", zorder=2.5, label="center"
         )
         axes.legend(loc="upper right", fontsize=8)
     colors = class_colors(num_classes)
@@ -114,11 +158,11 @@ def draw_features(axes, features, labels, num_classes, title, centers=None):
             *np.median(points[labels == j], axis=0), str(j), color="black", fontsize=14,
             weight="bold", ha="center", va="center", path_effects=[outline], clip_on=True,
         )  # fmt: skip
-    if features.shape[1] == 1:
+    if feature_size == 1:
         axes.set(xlabel="feature", ylabel="class")
     else:
         axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(f"{title}{note}", fontsize=10, parse_math=False)
+    axes.set_title(title, fontsize=10, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.grid(color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
@@ -166,10 +210,8 @@ def pca_note(size, share):
 
 
 def class_colors(num_classes):
-    """One colour a class, (num_classes, 4)."""
-    if num_classes <= 10:
-        return colormaps["tab10"](np.arange(num_classes))
-    return colormaps["nipy_spectral"](np.linspace(0.05, 0.95, num_classes))
+    """One colour a class, (num_classes, 3); with more than ten classes they repeat."""
+    return np.array([to_rgb(color) for color in COLORS])[np.arange(num_classes) % len(COLORS)]
 
 
 @own_style
@@ -207,34 +249,51 @@ def curves(history, title, run=None):
     losses.set(title="moving average of the loss, and means of its parts")
     errors.set(title="error rate: 1 - accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    return to_bytes(figure, run=run)
+    return to_bytes(figure, Run=run)
 
 
-def gif(frames, run=None):
-    """Join frames into a GIF that runs for ever.
+@own_style
+def gif(frames, num_classes, feature_size, run=None):
+    """Draw feature maps on one scale, and join them into a GIF that runs for ever.
 
     Parameters
     ----------
-    frames : list of (640, 640, 3) uint8
-        As `read_frame` gives them.
+    frames : list of (Dots, str)
+        Each with its title.
+    num_classes, feature_size : int
     run : str, optional
         As for `feature_map`.
 
     Returns
     -------
     bytes
+        Of 640 x 640 pixels.
     """
-    duration = [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS]
-    if len(frames) == 1:
+    places = np.concatenate([part for dots, _ in frames for part in (dots.points, dots.centers)])
+    (left, bottom), (right, top) = places.min(axis=0), places.max(axis=0)
+    images = []
+    for dots, title in frames:
+        figure = new_figure(FRAME_INCHES, FRAME_INCHES)
+        axes = figure.add_subplot()
+        draw_dots(axes, dots, num_classes, title, feature_size)
+        axes.update_datalim([(left, bottom), (right, top)])
+        axes.autoscale_view()
+        figure.canvas.draw()
+        image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+        # 32 colours look the same, and save two fifths of a GIF.
+        few = image.quantize(32, method=Image.Quantize.FASTOCTREE)
+        images.append(np.asarray(few.convert("RGB")))
+    duration = [FRAME_MS] * (len(images) - 1) + [LAST_FRAME_MS]
+    if len(images) == 1:
         duration = LAST_FRAME_MS  # Pillow takes no list for a single frame
     return iio.imwrite(
-        "<bytes>", frames, extension=".gif", plugin="pillow", duration=duration, loop=0,
+        "<bytes>", images, extension=".gif", plugin="pillow", duration=duration, loop=0,
         comment=(run or "").encode(),
     )  # fmt: skip
 
 
-def read_frame(path):
-    """Read a picture and keep 32 colours, which look the same and save two fifths of a GIF.
+def read_dots(path):
+    """Read what a feature map shows.
 
     Raises
     ------
@@ -243,12 +302,11 @@ def read_frame(path):
     """
     try:
         with opened(path, ["PNG"]) as image:
-            if image.size != (FRAME_PIXELS, FRAME_PIXELS):
-                raise ValueError(f"it has {image.size[0]} x {image.size[1]} pixels")
-            few = image.convert("RGB").quantize(32, method=Image.Quantize.FASTOCTREE)
+            return Dots.from_text(image.text.get("Dots", ""))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("it is damaged") from error
-    return np.asarray(few.convert("RGB"))
+    except ValueError as error:
+        raise ValueError("it is no feature map that this version drew") from error
 
 
 @contextlib.contextmanager
@@ -277,9 +335,11 @@ def new_figure(width, height, dpi=100):
     return figure
 
 
-def to_bytes(figure, form="png", run=None):
+def to_bytes(figure, form="png", **said):
+    """The bytes of a figure's file, which is to say this of itself."""
     file = io.BytesIO()
-    metadata = {"metadata": {"Run": run}} if run else {}
+    said = {name: text for name, text in said.items() if text}
+    metadata = {"metadata": said} if said else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
         figure.savefig(file, format=form, **metadata)

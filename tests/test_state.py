@@ -86,7 +86,7 @@ def test_a_second_training_needs_centers_before_the_first_one_begins(cli, tmp_pa
 
 EDITS = {
     "a flag is missing": lambda record: record["flags"].pop("lmbd"),
-    "an unknown flag": lambda record: record["flags"].update(augment=True),
+    "an unknown flag": lambda record: record["flags"].update(mixup=True),
     "a flag of another type": lambda record: record["flags"].update(lr="0.1"),
     "no epochs": lambda record: record["flags"].pop("epochs"),
     "epochs of another type": lambda record: record["flags"].update(epochs="many"),
