@@ -5,8 +5,7 @@ import importlib
 import platform
 import sys
 
-import joblib
-import psutil
+from support.startup import how_to_install
 
 PARTS = ("training", "epoch", "centers", "knn", "startup", "growth", "cluster")
 
@@ -27,6 +26,9 @@ def main():
 
 
 def machine():
+    import joblib
+    import psutil
+
     with open("/proc/cpuinfo") as file:
         names = {line.split(":")[1].strip() for line in file if line.startswith("model name")}
     cores = joblib.cpu_count(only_physical_cores=True)
@@ -40,4 +42,7 @@ def machine():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ModuleNotFoundError as error:
+        sys.exit(f"benchmarks: error: {how_to_install(error)}")

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -25,7 +27,7 @@ def take_turns(contenders, turns):
         Seconds.
     """
     seconds = {name: [] for name in contenders}
-    for turn in range(turns + 1):
+    for turn in tqdm(range(turns + 1), unit="turn", leave=False, disable=None):
         for name, contender in contenders.items():
             time.sleep(0.3)  # the threads of the one before spin for a while
             began = time.perf_counter()

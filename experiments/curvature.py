@@ -13,8 +13,9 @@ import sys
 import numpy as np
 
 import main
+from support.console import progress
 from support.errors import UserError
-from support.startup import prepare_mxnet
+from support.startup import how_to_install, prepare_mxnet
 
 BATCHES, ITERATIONS, STEP = 8, 12, 0.01
 
@@ -37,7 +38,7 @@ def largest_curvature(gradient, point, iterations=ITERATIONS, step=STEP):
     float
     """
     direction = np.random.RandomState(0).normal(size=len(point))
-    for _ in range(iterations):
+    for _ in progress(range(iterations), desc="curvature"):
         direction /= np.linalg.norm(direction)
         ahead, behind = (gradient(point + sign * step * direction) for sign in (1, -1))
         image = (ahead - behind) / (2 * step)
@@ -49,7 +50,7 @@ def measure(argv):
     """A table of one row; raises UserError as main.py --test does."""
     args = main.parse(["--test", *argv])
     prepare_mxnet()
-    from data import Split, batches, load_dataset
+    from data import Split, batches, choose_dataset, load_dataset
     from learner import Learner
     from support.network import choose_contexts, restore
     from support.runs import find_run, open_run
@@ -63,7 +64,8 @@ def measure(argv):
         raise UserError(f"{args.prefix} has no record, which says how it was trained")
     recipe = trained.record.recipe
     contexts = choose_contexts(args.use_gpu, None)
-    train_set = load_dataset(args.dataset, args.data_dir, recipe.num_classes).train
+    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
+    train_set = load_dataset(chosen, args.data_dir, recipe.num_classes).train
     learner = Learner(recipe, train_set.images.shape[1:], contexts, Alone())
     restore(trained, learner.net, learner.center_loss)
     order = shuffled(len(train_set.labels), recipe.seed, 0)[: BATCHES * recipe.batch_size]
@@ -128,3 +130,5 @@ if __name__ == "__main__":
         print(measure(sys.argv[1:]))
     except UserError as error:
         sys.exit(f"curvature: error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"curvature: error: {how_to_install(error)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from support.errors import UserError
-from support.startup import prepare_mxnet
+from support.startup import how_to_install, prepare_mxnet
 
 VALIDATION_SHARE = 6  # one image of so many
 
@@ -59,3 +59,5 @@ if __name__ == "__main__":
         cut(args.folder, args.data_dir)
     except UserError as error:
         sys.exit(f"validation: error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"validation: error: {how_to_install(error)}")

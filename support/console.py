@@ -48,11 +48,11 @@ def write(text, stream):
         stream.flush()
 
 
-def progress(**kwargs):
-    """A progress bar of tqdm that may be lost."""
+def progress(items=None, disable=None, **kwargs):
+    """A progress bar of tqdm, by default where there is a terminal; it may be lost."""
     from tqdm import tqdm
 
-    return tqdm(file=Lossy(sys.stderr), leave=False, **kwargs)
+    return tqdm(items, file=Lossy(sys.stderr), leave=False, disable=disable, **kwargs)
 
 
 class Lossy:

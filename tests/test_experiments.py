@@ -1,7 +1,11 @@
 """What the pages measure beside the program's own numbers."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from helpers import ROOT
 
 import data
 from experiments.curvature import largest_curvature, measure
@@ -31,3 +35,20 @@ def test_a_validation_set_is_the_end_of_the_training_set(cli, tmp_path):
     for part in range(2):
         whole = np.concatenate([validation.train[part], validation.test[part]])
         np.testing.assert_array_equal(whole, digits.train[part])
+
+
+@pytest.mark.parametrize(
+    "module", ["experiments.curvature", "experiments.validation", "benchmarks"]
+)
+def test_help_and_what_is_missing_are_said(module, tmp_path):
+    command = [sys.executable, "-m", module]
+    done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and f"python -m {module}" in done.stdout
+    arguments = [] if module == "benchmarks" else [str(tmp_path)]
+    # -S: no package but Python's own can be found.
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", module, *arguments],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "run 'pip install -r requirements.txt' first" in done.stderr
