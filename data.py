@@ -3,21 +3,23 @@
 import functools
 import gzip
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import mxnet as mx
 import numpy as np
 
-from support import idx, mnist
+from support import folders, idx, mnist
 from support.console import note
 from support.errors import UserError, check_signals
-from support.recipe import DATASETS
+from support.recipe import DATASETS, Network
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
+DEFAULT = Network()
 SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
 
 
@@ -30,11 +32,12 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named set of images."""
+    """A named set of images; `names` are those of the classes, None where they are numbers."""
 
     name: str
     train: Split
     test: Split
+    names: Optional[list] = None
 
     @functools.cached_property
     def classes(self):
@@ -43,8 +46,15 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self):
-        """What tells this set from others: name, sizes, classes and the SHA-256 of its arrays."""
-        digest = hashlib.sha256()
+        """What a run's record keeps of this set.
+
+        Its name and sizes; the shape of an image; the classes that it has, and their names; how
+        bright the images' edges are, in the mean; and the SHA-256 of its arrays, which tells it
+        from all others.
+        """
+        edges = np.ones(self.train.images.shape[2:], bool)
+        edges[1:-1, 1:-1] = False
+        digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
         for split in (self.train, self.test):
             for array in split:
                 digest.update(f"{array.shape}".encode())
@@ -53,12 +63,15 @@ class Dataset:
             "name": self.name,
             "train": len(self.train.labels),
             "test": len(self.test.labels),
+            "shape": list(self.train.images.shape[1:]),
             "classes": self.classes.tolist(),
+            "names": self.names,
+            "edge": round(float(self.train.images[..., edges].mean())),
             "sha256": digest.hexdigest(),
         }
 
 
-def load_dataset(dataset, data_dir, num_classes):
+def load_dataset(dataset, data_dir, network=DEFAULT):
     """Load a set by name, or from a folder.
 
     Parameters
@@ -67,9 +80,10 @@ def load_dataset(dataset, data_dir, num_classes):
         `auto` is mnist where it is there or can be had in 15 seconds, otherwise, with a warning,
         mnist5k. See `choose_dataset` for what a run decides.
     data_dir : str or None
-        A folder with four IDX files; it goes before `dataset`.
-    num_classes : int
-        Labels must lie in [0, num_classes).
+        A folder with four IDX files, or with a folder of images for each class; it goes before
+        `dataset`.
+    network : support.recipe.Network
+        Labels must lie in [0, num_classes); images of folders are brought to its size and colour.
 
     Returns
     -------
@@ -83,7 +97,7 @@ def load_dataset(dataset, data_dir, num_classes):
     if data_dir is not None:
         folder = os.path.expanduser(data_dir)
         name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
-        loaded = read_folder(Path(folder), name)
+        loaded = read_folder(Path(folder), name, network)
     elif dataset == "mnist5k":
         loaded = read_mnist5k()
     elif dataset == "mnist":
@@ -96,8 +110,16 @@ def load_dataset(dataset, data_dir, num_classes):
             loaded = read_mnist5k()
         else:
             loaded = read_folder(folder, "mnist")
-    check(loaded, num_classes)
+    check(loaded, network)
     return loaded
+
+
+def count_classes(data_dir):
+    """The flag num_classes, in a dict, where it follows from folders of images."""
+    folder = data_dir and Path(data_dir).expanduser()
+    if not (folder and folders.holds_images(folder)):
+        return {}
+    return {"num_classes": len(folders.class_names(folder))}
 
 
 def choose_dataset(dataset, data_dir, *records):
@@ -150,8 +172,13 @@ def print_mnist5k_warning(reason):
     )
 
 
-def check(dataset, num_classes):
+def check(dataset, network):
     """Raise UserError unless both splits have images of one size and labels in range."""
+    num_classes = network.num_classes
+    if dataset.names and len(dataset.names) != num_classes:
+        raise UserError(
+            f"{dataset.name} has {len(dataset.names)} classes, and --num_classes is {num_classes}"
+        )
     for which, (_, labels) in (("training", dataset.train), ("test", dataset.test)):
         if not len(labels):
             raise UserError(f"{dataset.name}: the {which} set is empty")
@@ -174,10 +201,18 @@ def check(dataset, num_classes):
         )
 
 
-def read_folder(folder, name):
-    """Read the four IDX files of a folder."""
+def read_folder(folder, name, network=DEFAULT):
+    """Read the four IDX files of a folder, or its folders of images."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: --data_dir wants one with four IDX files")
+        raise UserError(
+            f"{folder} is not a folder: --data_dir wants one with four IDX files, or with a "
+            "folder of images for each class"
+        )
+    if folders.holds_images(folder):
+        train, test, names = folders.read(folder, network.image_size, network.color)
+        return Dataset(name, Split(*train), Split(*test), names)
+    if (network.image_size, network.color) != (DEFAULT.image_size, DEFAULT.color):
+        raise UserError(f"--image_size and --color are for folders of images, unlike {folder}")
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import plotting
 from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
 from support.console import say
+from support.files import make_folder, write_atomically
 from support.network import build, build_center_loss, centers_of, choose_contexts, restore
 from support.recipe import EVAL_METHODS, Recipe
-from support.runs import Run, find_run, make_folder, open_run, write_atomically
+from support.runs import Run, find_run, open_run
 from utils import evaluate, tightness
 
 
@@ -34,7 +35,7 @@ def test(args):
     trained = open_run(run, args.given, needs_centers_for="--eval_method knn" if knn else None)
     (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
     chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
-    dataset = load_dataset(chosen, args.data_dir, trained.network.num_classes)
+    dataset = load_dataset(chosen, args.data_dir, trained.network)
     refuse_trained_images(trained.record, dataset)
     net, centers = restored(trained, dataset, ctx)
     began = time.time()
@@ -47,7 +48,7 @@ def test(args):
         picture = plotting.feature_map(
             features, dataset.test.labels, trained.network.num_classes,
             f"{run.prefix}\n{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})",
-            centers=centers,
+            centers=centers, names=dataset.names,
         )  # fmt: skip
         path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture("test.png")
         make_folder(path.parent)
@@ -73,10 +74,10 @@ def compare(args):
     out_dir = Path(args.out_dir)
     make_folder(out_dir)
     (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
-    num_classes = min(trained.network.num_classes for trained in opened)
+    smallest = min((trained.network for trained in opened), key=lambda one: one.num_classes)
     records = [trained.record for trained in opened]
     chosen = choose_dataset(args.dataset, args.data_dir, *records)
-    dataset = load_dataset(chosen, args.data_dir, num_classes)
+    dataset = load_dataset(chosen, args.data_dir, smallest)
     rows = {name: [] for name in SPLITS}
     for trained in opened:
         refuse_trained_images(trained.record, dataset)
@@ -99,13 +100,13 @@ def compare(args):
             for row in rows[name]
         ]
         path = out_dir / f"{name}_feature_map_with_different_loss.jpg"
-        write_atomically(path, plotting.stacked_feature_maps(panels))
+        write_atomically(path, plotting.stacked_feature_maps(panels, dataset.names))
         say(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
 
 
 def restored(trained, dataset, ctx):
     """The network of a run, and its centers if it has any."""
-    trained.warn_of_other_data(dataset)
+    trained.check_data(dataset)
     net = build(trained.network, dataset.train.images.shape[1:], [ctx])
     center_loss = build_center_loss(trained.network, [ctx]) if trained.centers else None
     restore(trained, net, center_loss)

@@ -3,21 +3,14 @@
 import re
 
 import plotting
-from data import SPLITS, choose_dataset, refuse_trained_images
+from data import SPLITS, choose_dataset, count_classes, refuse_trained_images
 from support.console import say, warn
 from support.errors import Interrupted, UserError
+from support.files import new_name, read_file, write_atomically
 from support.network import centers_of, restore
 from support.recipe import EPOCHS, EVAL_METHODS, Recipe
 from support.records import Epoch, Record, surroundings
-from support.runs import (
-    SHIPPED,
-    Run,
-    find_run,
-    new_name,
-    open_run,
-    read_file,
-    write_atomically,
-)
+from support.runs import SHIPPED, Run, find_run, open_run
 from utils import evaluate
 
 
@@ -71,12 +64,14 @@ class Job:
                     "shipped runs cannot"
                 )
         else:
-            source, network = None, {}
+            source, given = None, args.given
             if second:
                 first = find_run(args.prefix, args.ckpt_dir, args.out_dir)
                 source = open_run(first, args.given, needs_centers_for="--second_train")
-                network = vars(source.network)
-            recipe = Recipe.merge(args.given, network, args.prefix, second=second)
+            else:
+                given = {**count_classes(args.data_dir), **given}
+            network = source and vars(source.network)
+            recipe = Recipe.merge(given, network, args.prefix, second=second)
             job = cls(run, recipe, EPOCHS if args.epochs is None else args.epochs, source=source)
         if "center" not in recipe.losses and recipe.eval_method == "knn":
             raise UserError("--eval_method knn needs centers: train with --center_loss")
@@ -100,7 +95,7 @@ class Job:
             if source:
                 refuse_trained_images(source.record, dataset)
                 restore(source, learner.net, learner.center_loss)
-                source.warn_of_other_data(dataset)
+                source.check_data(dataset)
             origin = source and source.record and source.run.origin(source.record)
             self.record = Record(
                 run.prefix, origin, self.recipe, self.epochs, dataset.fingerprint, now
@@ -226,7 +221,7 @@ class Job:
         for split in splits:
             picture = plotting.feature_map(
                 maps[split], getattr(dataset, split).labels, recipe.num_classes,
-                self.title(split, epoch), record.identity, maps["centers"],
+                self.title(split, epoch), record.identity, maps["centers"], dataset.names,
             )  # fmt: skip
             write_atomically(run.picture(f"{split}-epoch-{epoch.epoch}.png"), picture)
         if self.finished >= self.epochs:
@@ -237,7 +232,7 @@ class Job:
                 frames = self.frames(split)
                 if frames:
                     sizes = recipe.num_classes, recipe.feature_size
-                    gif = plotting.gif(frames, *sizes, record.identity)
+                    gif = plotting.gif(frames, *sizes, record.identity, dataset.names)
                     write_atomically(run.picture(f"{split}.gif"), gif)
 
     def title(self, split, epoch):

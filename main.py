@@ -205,6 +205,9 @@ def new_parser():
         choices=recipe.MODELS)
     add(group, "--no_bias", "feature layer and classifier without biases", action="store_true")
     add(group, "--num_classes", "number of classes", type=whole(*recipe.WHOLE["num_classes"]))
+    add(group, "--image_size", "to how many pixels each side of a folder's images is brought",
+        type=whole(*recipe.WHOLE["image_size"]))
+    add(group, "--color", "keep the colours of a folder's images", action="store_true")
     add(group, "--feature_size", "number of features", type=whole(*recipe.WHOLE["feature_size"]))
 
     group = parser.add_argument_group("training")
@@ -238,7 +241,8 @@ def new_parser():
         "need no network; auto is mnist if it can be had, else mnist5k (default: that of the run, "
         "and auto for a new one)",
         choices=recipe.DATASETS)
-    add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not")
+    add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not, "
+        "or with a folder of images for each class: train/<class>/* and test/<class>/*")
     add(group, "--prefix", "names every file of a run (default: center-loss; softmax-loss for "
         "--train without --center_loss)", type=prefix)
     add(group, "--ckpt_dir", "folder of the trained networks", default="ckpt")

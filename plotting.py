@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from support.files import read_file
 from support.records import COLUMNS
-from support.runs import read_file
 
 FRAME_INCHES = 6.4
 MOST_KEPT = 10_000  # dots that a picture carries for the GIF
@@ -32,6 +32,7 @@ COLORS = (
     "#717581", "#92dadd",
 )  # fmt: skip
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
+MOST_LETTERS = 12  # of a class's name that are drawn
 MOST_FEATURES = 2000  # of which all products are taken
 LOSSES = [column for column in COLUMNS if column.endswith("loss")]
 ACCURACIES = [column for column in COLUMNS if column.startswith(("train_", "test_"))]
@@ -87,7 +88,7 @@ class Dots(NamedTuple):
 
 
 @own_style
-def feature_map(features, labels, num_classes, title, run=None, centers=None):
+def feature_map(features, labels, num_classes, title, run=None, centers=None, names=None):
     """Draw one dot an image, coloured by its class.
 
     Parameters
@@ -100,6 +101,8 @@ def feature_map(features, labels, num_classes, title, run=None, centers=None):
         What the picture is to say of itself to `run_of`.
     centers : (num_classes, d) float, optional
         Where to draw crosses, for the classes that are there.
+    names : list of str, optional
+        Of the classes; by default their numbers.
 
     Returns
     -------
@@ -108,18 +111,19 @@ def feature_map(features, labels, num_classes, title, run=None, centers=None):
     """
     dots, note = Dots.of(features, labels, centers)
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
-    draw_dots(figure.add_subplot(), dots, num_classes, title + note, features.shape[1])
+    draw_dots(figure.add_subplot(), dots, num_classes, title + note, features.shape[1], names)
     return to_bytes(figure, Run=run, Dots=dots.to_text())
 
 
 @own_style
-def stacked_feature_maps(panels):
+def stacked_feature_maps(panels, names=None):
     """Draw several feature maps, one under the other.
 
     Parameters
     ----------
     panels : list of (features, labels, num_classes, title)
         As for `feature_map`.
+    names : list of str, optional
 
     Returns
     -------
@@ -130,11 +134,11 @@ def stacked_feature_maps(panels):
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for one, (features, labels, num_classes, title) in zip(axes, panels):
         dots, note = Dots.of(features, labels)
-        draw_dots(one, dots, num_classes, title + note, features.shape[1])
+        draw_dots(one, dots, num_classes, title + note, features.shape[1], names)
     return to_bytes(figure, "jpg")
 
 
-def draw_dots(axes, dots, num_classes, title, feature_size):
+def draw_dots(axes, dots, num_classes, title, feature_size, names=None):
     """Draw a feature map into `axes`."""
     points, labels, centers = dots
     classes = np.unique(labels)  # those that are there
@@ -155,8 +159,9 @@ def draw_dots(axes, dots, num_classes, title, feature_size):
     for j in classes if num_classes <= MOST_NAMED_CLASSES else ():
         outline = withStroke(linewidth=3, foreground="white")
         axes.text(
-            *np.median(points[labels == j], axis=0), str(j), color="black", fontsize=14,
-            weight="bold", ha="center", va="center", path_effects=[outline], clip_on=True,
+            *np.median(points[labels == j], axis=0), names[j][:MOST_LETTERS] if names else str(j),
+            color="black", fontsize=10 if names else 14, weight="bold", ha="center", va="center",
+            path_effects=[outline], clip_on=True, parse_math=False,
         )  # fmt: skip
     if feature_size == 1:
         axes.set(xlabel="feature", ylabel="class")
@@ -253,7 +258,7 @@ def curves(history, title, run=None):
 
 
 @own_style
-def gif(frames, num_classes, feature_size, run=None):
+def gif(frames, num_classes, feature_size, run=None, names=None):
     """Draw feature maps on one scale, and join them into a GIF that runs for ever.
 
     Parameters
@@ -261,7 +266,7 @@ def gif(frames, num_classes, feature_size, run=None):
     frames : list of (Dots, str)
         Each with its title.
     num_classes, feature_size : int
-    run : str, optional
+    run, names
         As for `feature_map`.
 
     Returns
@@ -275,10 +280,11 @@ def gif(frames, num_classes, feature_size, run=None):
     for dots, title in frames:
         figure = new_figure(FRAME_INCHES, FRAME_INCHES)
         axes = figure.add_subplot()
-        draw_dots(axes, dots, num_classes, title, feature_size)
+        draw_dots(axes, dots, num_classes, title, feature_size, names)
         axes.update_datalim([(left, bottom), (right, top)])
         axes.autoscale_view()
-        figure.canvas.draw()
+        with glyphs_may_miss():
+            figure.canvas.draw()
         image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
         # 32 colours look the same, and save two fifths of a GIF.
         few = image.quantize(32, method=Image.Quantize.FASTOCTREE)
@@ -340,7 +346,14 @@ def to_bytes(figure, form="png", **said):
     file = io.BytesIO()
     said = {name: text for name, text in said.items() if text}
     metadata = {"metadata": said} if said else {}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a prefix may be in any script
+    with glyphs_may_miss():
         figure.savefig(file, format=form, **metadata)
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def glyphs_may_miss():
+    """A prefix or the name of a class may be in any script."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield

@@ -46,7 +46,7 @@ def train(args, workers, second=False):
             return
         recipe, epochs, first = Recipe(**plan["recipe"]), plan["epochs"], plan["first"]
         contexts = choose_contexts(args.use_gpu, args.gpus)
-        dataset = load_dataset(plan["dataset"], args.data_dir, recipe.num_classes)
+        dataset = load_dataset(plan["dataset"], args.data_dir, recipe)
         digest = dataset.fingerprint["sha256"]
         if workers.broadcast(digest) != digest:
             raise UserError(f"{dataset.name} has other images or labels here than at rank 0")

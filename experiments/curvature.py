@@ -65,7 +65,7 @@ def measure(argv):
     recipe = trained.record.recipe
     contexts = choose_contexts(args.use_gpu, None)
     chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
-    train_set = load_dataset(chosen, args.data_dir, recipe.num_classes).train
+    train_set = load_dataset(chosen, args.data_dir, recipe).train
     learner = Learner(recipe, train_set.images.shape[1:], contexts, Alone())
     restore(trained, learner.net, learner.center_loss)
     order = shuffled(len(train_set.labels), recipe.seed, 0)[: BATCHES * recipe.batch_size]

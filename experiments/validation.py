@@ -34,9 +34,10 @@ def cut(folder, data_dir):
     """
     prepare_mxnet()
     from data import load_dataset
-    from support.runs import make_folder, write_atomically
+    from support.files import make_folder, write_atomically
+    from support.recipe import Network
 
-    images, labels = load_dataset("mnist", data_dir, num_classes=256).train
+    images, labels = load_dataset("mnist", data_dir, Network(num_classes=256)).train
     first = len(labels) - len(labels) // VALIDATION_SHARE
     make_folder(folder)
     for name, rows in (("train", slice(first)), ("t10k", slice(first, None))):

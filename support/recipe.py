@@ -15,11 +15,13 @@ MOST = 2**31 - 1
 WHOLE = {  # whole numbers, and between which they lie
     "num_classes": (2, 10**7),
     "feature_size": (1, 10**5),
+    "image_size": (16, 10**4),
     "lr_step": (1, MOST),
     "batch_size": (1, MOST),
     "seed": (0, MOST),
 }
-LATER = {"lr_schedule": "step", "augment": False}  # flags that the first records do not have
+# Flags that the first records do not have.
+LATER = {"image_size": 28, "color": False, "lr_schedule": "step", "augment": False}
 EPOCHS = 30  # outside the recipe: --resume may raise it
 
 
@@ -36,6 +38,8 @@ class Network:
     no_bias: bool = False
     num_classes: int = 10
     feature_size: int = 2
+    image_size: int = 28
+    color: bool = False
 
     @classmethod
     def names(cls):

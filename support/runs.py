@@ -1,88 +1,31 @@
 """What a run is on disk: its files, and writing that loses nothing."""
 
 import contextlib
-import errno
 import fcntl
 import os
-import stat
-import tempfile
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
-import psutil
 
 from support import params
 from support.console import say, warn
 from support.errors import UserError
+from support.files import (
+    make_folder,
+    new_name,
+    read_file,
+    remove,
+    rename_new,
+    write_atomically,
+    write_new,
+)
 from support.recipe import Network
 from support.records import OtherVersion, Record, sha256
 
 SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
 
-# --- writing -----------------------------------------------------------------------------------
-
-
-def make_folder(folder):
-    """Make a folder unless it is there, and see whether it can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror})") from error
-
-
-def write_atomically(path, content):
-    """Write bytes beside `path`, then rename: whatever happens, `path` is whole, old or new."""
-    write_new(path, content)
-    rename_new(path)
-
-
-def write_new(path, content):
-    """Write bytes beside `path`, where `rename_new` finds them."""
-    try:
-        remove(new_name(path))  # it might be a link
-        with open(new_name(path), "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            remove(new_name(path))
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def rename_new(path):
-    try:
-        os.replace(new_name(path), path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
-
-
-def new_name(path):
-    return path.with_name(f"{path.name}.new")
-
-
-def remove(path):
-    """Remove a file, or a link, unless it is not there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
-
-
-def read_file(path):
-    """The bytes of a file; raises OSError also where it is a device or a pipe, without an end, or
-    more than half of what memory is free."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        status = os.fstat(number)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        if status.st_size > psutil.virtual_memory().available / 2:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        with open(number, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(number)
+# --- files of a run ----------------------------------------------------------------------------
 
 
 def holds(path, digest):
@@ -91,9 +34,6 @@ def holds(path, digest):
         return sha256(read_file(path)) == digest
     except OSError:
         return False
-
-
-# --- files of a run ----------------------------------------------------------------------------
 
 
 class Run:
@@ -297,9 +237,22 @@ class Trained(NamedTuple):
         known = self.record and self.record.dataset.get("classes")
         return known and np.array(known)
 
-    def warn_of_other_data(self, dataset):
-        """Say so where the run was trained on other data than it is used on."""
+    def check_data(self, dataset):
+        """Say so where the run was trained on other data than it is used on; refuse other classes.
+
+        Raises
+        ------
+        UserError
+            The names of the classes are others.
+        """
         if self.record and not self.record.same_data(dataset):
+            names = self.record.dataset.get("names")
+            if names != dataset.names:
+                ours, theirs = (", ".join(one or ["numbers"]) for one in (names, dataset.names))
+                raise UserError(
+                    f"{self.run.prefix} was trained on the classes {ours}, and {dataset.name} has "
+                    f"{theirs}"
+                )
             warn(
                 f"{self.run.prefix} was trained on {self.record.dataset['name']}, and is now used "
                 f"on other data: {dataset.name}"

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 import data
 from support import idx, mnist
 from support.errors import UserError
+from support.recipe import Network
 
 
 def test_idx_files_packed_or_not(tmp_path):
     write_digits(tmp_path / "digits", train=300, test=100)
-    loaded = data.load_dataset("auto", str(tmp_path / "digits"), 10)
+    loaded = data.load_dataset("auto", str(tmp_path / "digits"))
     step = len(mnist5k().train.labels) // 300
     np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::step][:300])
     np.testing.assert_array_equal(loaded.train.labels, mnist5k().train.labels[::step][:300])
@@ -163,7 +164,7 @@ def test_the_names_that_people_have(tmp_path, form, packed):
             content = path.read_bytes()
             whole = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
             path.write_bytes(gzip.compress(whole) if packed else whole)
-    loaded = data.load_dataset("auto", str(folder), 10)
+    loaded = data.load_dataset("auto", str(folder))
     np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::50])
     np.testing.assert_array_equal(loaded.test.labels, mnist5k().test.labels[::50])
 
@@ -184,13 +185,13 @@ def test_labels_of_qmnist_and_beyond_a_byte(tmp_path):
     table = np.random.RandomState(0).randint(0, 9999, (256, 8))
     table[:, 0] = labels.astype(int) + 1000
     (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(table))
-    loaded = data.load_dataset("auto", str(digits), 1010)
+    loaded = data.load_dataset("auto", str(digits), Network(num_classes=1010))
     np.testing.assert_array_equal(loaded.train.labels, labels.astype(int) + 1000)
     with pytest.raises(UserError, match="--num_classes must be at least 1010"):
-        data.load_dataset("auto", str(digits), 10)
+        data.load_dataset("auto", str(digits))
     (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(-table))
     with pytest.raises(UserError, match="below 0"):
-        data.load_dataset("auto", str(digits), 1010)
+        data.load_dataset("auto", str(digits), Network(num_classes=1010))
 
 
 def test_more_than_256_classes_and_colours_are_trained(cli, tmp_path):
@@ -210,19 +211,19 @@ def test_more_than_256_classes_and_colours_are_trained(cli, tmp_path):
 
 def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.load_dataset("auto", "~/digits", 10).name == "digits"
+    assert data.load_dataset("auto", "~/digits").name == "digits"
 
 
 def test_what_was_looked_for_and_what_is_there_is_named(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(UserError, match="no file train-images-idx3-ubyte or .* but nothing"):
-        data.load_dataset("auto", str(folder), 10)
+        data.load_dataset("auto", str(folder))
     for name in ("a.txt", "train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte"):
         (folder / name).touch()
     (folder / "emnist-letters-train-labels-idx1-ubyte").touch()
     with pytest.raises(UserError, match="more than one file of training labels: emnist-digits"):
-        data.load_dataset("auto", str(folder), 10)
+        data.load_dataset("auto", str(folder))
 
 
 @pytest.mark.parametrize("repacked", [True, False])
@@ -240,12 +241,12 @@ def test_files_at_gluons_place_count_however_they_are_packed(
         sha1[name[:-3]] = hashlib.sha1(content).hexdigest()
     monkeypatch.setattr(mnist, "UNPACKED_SHA1", sha1)
     monkeypatch.setattr(mnist, "MIRRORS", ())
-    assert len(data.load_dataset("mnist", None, 10).train.labels) == 256
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
     first = next(iter(home.iterdir()))
     first.write_bytes(first.read_bytes()[:-20])
     monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
     with pytest.raises(UserError, match="could not be downloaded"):
-        data.load_dataset("mnist", None, 10)
+        data.load_dataset("mnist", None)
 
 
 # --- downloads ---------------------------------------------------------------------------------
@@ -280,25 +281,25 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def test_mnist_is_downloaded_once_from_a_mirror_that_works(published, tmp_path, monkeypatch):
-    loaded = data.load_dataset("auto", None, 10)
+    loaded = data.load_dataset("auto", None)
     assert loaded.name == "mnist" and len(loaded.train.labels) == 256
     home = tmp_path / "home" / "datasets" / "mnist"
     assert sorted(path.name for path in home.iterdir()) == sorted(mnist.PACKED_SHA1)
     monkeypatch.setattr(mnist, "MIRRORS", ())
-    assert len(data.load_dataset("mnist", None, 10).train.labels) == 256
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
 
 
 def test_a_file_that_is_not_the_published_one_is_fetched_again(published, tmp_path):
     home = tmp_path / "home" / "datasets" / "mnist"
     home.mkdir(parents=True)
     (home / "train-images-idx3-ubyte.gz").write_bytes(b"half a download")
-    assert len(data.load_dataset("mnist", None, 10).train.labels) == 256
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
 
 
 def test_a_download_that_was_changed_on_the_way_is_refused(published, tmp_path):
     (published / "train-labels-idx1-ubyte.gz").write_bytes(b"something else")
     with pytest.raises(UserError, match="--data_dir"):
-        data.load_dataset("mnist", None, 10)
+        data.load_dataset("mnist", None)
     assert not list((tmp_path / "home" / "datasets" / "mnist").iterdir())
 
 
@@ -310,7 +311,7 @@ def test_auto_decides_in_time_where_nobody_answers(tmp_path, monkeypatch, capfd)
         monkeypatch.setenv("MXNET_HOME", str(tmp_path))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         began = time.monotonic()
-        assert data.load_dataset("auto", None, 10).name == "mnist5k"
+        assert data.load_dataset("auto", None).name == "mnist5k"
         assert time.monotonic() - began < 10  # the server would have kept it for ever
     assert "WARNING: the full MNIST is not used." in capfd.readouterr().err
     assert not list((tmp_path / "datasets" / "mnist").iterdir())
@@ -319,10 +320,10 @@ def test_auto_decides_in_time_where_nobody_answers(tmp_path, monkeypatch, capfd)
 def test_auto_goes_on_where_the_home_folder_cannot_be_written(tmp_path, monkeypatch, capfd):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "file"))
-    assert data.load_dataset("auto", None, 10).name == "mnist5k"
+    assert data.load_dataset("auto", None).name == "mnist5k"
     assert "cannot be kept" in capfd.readouterr().err
     with pytest.raises(UserError, match="cannot be kept"):
-        data.load_dataset("mnist", None, 10)
+        data.load_dataset("mnist", None)
 
 
 # --- batches -----------------------------------------------------------------------------------

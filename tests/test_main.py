@@ -18,6 +18,7 @@ import evaluation
 import utils
 from models import LeNet
 from support import runs, startup
+from support.recipe import Network
 
 EPOCH_LINE = (
     r"^Epoch \[{}\]: Loss=\d+\.\d{{6}}, Train-Acc=[01]\.\d{{6}}, "
@@ -250,7 +251,7 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     assert cli("--train", "--center_loss", *flags, *QUICK, "--lr", 1e-6).status == 0
     run = runs.Run("center-loss", "ckpt", "output")
     trained = runs.open_run(run, {})
-    dataset = data.load_dataset("auto", "digits", 62)
+    dataset = data.load_dataset("auto", "digits", Network(num_classes=62))
     net, centers = evaluation.restored(trained, dataset, mx.cpu())
     _, features = utils.predict(net, dataset.test, mx.cpu())
     everyone = utils.nearest_center(features, centers)

@@ -33,7 +33,7 @@ sys.path.insert(0, {root!r})
 import main
 from support import startup
 startup.prepare_mxnet()
-from support import runs
+from support import files, runs
 left = {operation}
 def count():
     global left
@@ -49,7 +49,8 @@ def renamed(path, rename_new=runs.rename_new):
     count()
     rename_new(path)
     count()
-runs.write_new, runs.rename_new = half_written, renamed
+for module in (files, runs):
+    module.write_new, module.rename_new = half_written, renamed
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -319,7 +320,7 @@ def test_what_a_record_says(two_epochs):
     assert record.best["accuracy"] == max(epoch.test_softmax for epoch in record.history)
     assert record.started_from is None
     assert set(record.surroundings["versions"]) == {"python", "mxnet", "numpy"}
-    assert data.load_dataset("auto", "digits", 10).fingerprint == record.dataset
+    assert data.load_dataset("auto", "digits").fingerprint == record.dataset
     flags = ("--second_train", "--data_dir", "digits", "--epochs", 1)
     assert two_epochs(*flags).status == 0
     second = runs.Run("center-loss-second", "ckpt", "output").read_record()
