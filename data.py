@@ -39,6 +39,11 @@ class Dataset:
     test: Split
     names: Optional[list] = None
 
+    @property
+    def shape(self):
+        """That of an image, (C, H, W)."""
+        return self.train.images.shape[1:]
+
     @functools.cached_property
     def classes(self):
         """The labels that the training set has, ascending."""
@@ -52,8 +57,6 @@ class Dataset:
         bright the images' edges are, in the mean; and the SHA-256 of its arrays, which tells it
         from all others.
         """
-        edges = np.ones(self.train.images.shape[2:], bool)
-        edges[1:-1, 1:-1] = False
         digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
         for split in (self.train, self.test):
             for array in split:
@@ -63,12 +66,19 @@ class Dataset:
             "name": self.name,
             "train": len(self.train.labels),
             "test": len(self.test.labels),
-            "shape": list(self.train.images.shape[1:]),
+            "shape": list(self.shape),
             "classes": self.classes.tolist(),
             "names": self.names,
-            "edge": round(float(self.train.images[..., edges].mean())),
+            "edge": round(float(edges(self.train.images).mean())),
             "sha256": digest.hexdigest(),
         }
+
+
+def edges(images):
+    """The pixels along the edges of images (N, C, H, W), in the mean of each, (N,) float64."""
+    border = np.ones(images.shape[2:], bool)
+    border[1:-1, 1:-1] = False
+    return images[..., border].mean(axis=(1, 2))
 
 
 def load_dataset(dataset, data_dir, network=DEFAULT):

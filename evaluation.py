@@ -1,19 +1,26 @@
 """The actions that evaluate trained runs: test one, or compare several."""
 
+import csv
+import io
 import time
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 import plotting
 from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
+from prediction import tell_unknown
 from support.console import say
 from support.files import make_folder, write_atomically
-from support.network import build, build_center_loss, centers_of, choose_contexts, restore
+from support.network import choose_contexts, restored
 from support.recipe import EVAL_METHODS, Recipe
 from support.runs import Run, find_run, open_run
-from utils import evaluate, tightness
+from utils import accuracies, predict, tightness
+
+MOST_PRINTED = 21  # lines of a table of classes
+TEST_FILES = {"png": "Feature map", "csv": "Classes", "html": "To explore the test images"}
 
 
 def test(args):
@@ -37,23 +44,70 @@ def test(args):
     chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
     dataset = load_dataset(chosen, args.data_dir, trained.network)
     refuse_trained_images(trained.record, dataset)
-    net, centers = restored(trained, dataset, ctx)
+    trained.check_data(dataset)
+    net, centers = restored(trained, dataset.shape, ctx)
     began = time.time()
-    accuracy, features = evaluate(net, centers if knn else None, dataset.test, ctx, trained.classes)
+    answers = predict(net, centers, dataset.test.images, ctx, trained.classes)
+    accuracy = accuracies(answers, dataset.test.labels)
     seconds = time.time() - began
     words = EVAL_METHODS[method]
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
+    labels = dataset.test.labels
+    table = confusion(labels, answers.nearest if knn else answers.predicted, dataset.names)
+    if len(table) <= MOST_PRINTED:
+        say(f"Classes of the images, and what was found:\n\n{aligned(table)}\n")
+    if args.unknown:
+        say(tell_unknown(args.unknown, trained, net, centers, ctx, answers, args.reject))
     if args.given.get("plotting"):
+        title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
+        num_classes, names = trained.network.num_classes, dataset.names
         picture = plotting.feature_map(
-            features, dataset.test.labels, trained.network.num_classes,
-            f"{run.prefix}\n{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})",
-            centers=centers, names=dataset.names,
+            answers.features, labels, num_classes, f"{run.prefix}\n{title}",
+            centers=centers, names=names,
         )  # fmt: skip
-        path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture("test.png")
-        make_folder(path.parent)
-        write_atomically(path, picture)
-        say(f"Feature map: {path}")
+        files = {"png": picture, "csv": as_csv(table)}
+        make_folder(Path(args.out_dir))
+        for kind, content in files.items():
+            path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture(f"test.{kind}")
+            write_atomically(path, content)
+            say(f"{TEST_FILES[kind]}: {path}")
+
+
+def confusion(labels, found, names):
+    """How often images of each class were taken for each, and how often rightly.
+
+    Parameters
+    ----------
+    labels, found : (N,) int
+    names : list of str or None
+        Of the classes; None where they are numbers.
+
+    Returns
+    -------
+    list of list of str
+        A row for each class that is there, below one that says what the columns are.
+    """
+    classes = np.union1d(labels, found)
+    called = [names[j] if names else str(j) for j in classes]
+    counts = confusion_matrix(labels, found, labels=classes)
+    rows = [["class", *called, "accuracy"]]
+    for name, row, right in zip(called, counts, counts.diagonal()):
+        share = f"{right / row.sum():.4f}" if row.sum() else "-"
+        rows.append([name, *map(str, row), share])
+    return rows
+
+
+def aligned(rows):
+    """Rows as text, each column as wide as it must be."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(" ".join(map(str.rjust, row, widths)) for row in rows)
+
+
+def as_csv(rows):
+    file = io.StringIO()
+    csv.writer(file).writerows(rows)
+    return file.getvalue().encode()
 
 
 def compare(args):
@@ -81,11 +135,12 @@ def compare(args):
     rows = {name: [] for name in SPLITS}
     for trained in opened:
         refuse_trained_images(trained.record, dataset)
-        net, centers = restored(trained, dataset, ctx)
+        trained.check_data(dataset)
+        net, centers = restored(trained, dataset.shape, ctx)
         for name in SPLITS:
             split = getattr(dataset, name)
-            accuracy, features = evaluate(net, centers, split, ctx, trained.classes)
-            rows[name].append(Row.of(trained, dataset, name, accuracy, features, centers))
+            answers = predict(net, centers, split.images, ctx, trained.classes)
+            rows[name].append(Row.of(trained, dataset, name, answers, centers))
     for name, called in SPLITS.items():
         labels = getattr(dataset, name).labels
         panels = [
@@ -104,15 +159,6 @@ def compare(args):
         say(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
 
 
-def restored(trained, dataset, ctx):
-    """The network of a run, and its centers if it has any."""
-    trained.check_data(dataset)
-    net = build(trained.network, dataset.train.images.shape[1:], [ctx])
-    center_loss = build_center_loss(trained.network, [ctx]) if trained.centers else None
-    restore(trained, net, center_loss)
-    return net, centers_of(center_loss)
-
-
 class Row(NamedTuple):
     """A run on one set: accuracies of its best and of its last epoch, and its best features."""
 
@@ -128,9 +174,10 @@ class Row(NamedTuple):
     features: np.ndarray
 
     @classmethod
-    def of(cls, trained, dataset, name, accuracy, features, centers):
+    def of(cls, trained, dataset, name, answers, centers):
         """The row of a run on the set `name` of `dataset`."""
         record, labels = trained.record, getattr(dataset, name).labels
+        features, accuracy = answers.features, accuracies(answers, labels)
         last = record.history[-1] if record and record.same_data(dataset) else None
         return cls(
             prefix=trained.run.prefix,

@@ -11,7 +11,7 @@ from support.network import centers_of, restore
 from support.recipe import EPOCHS, EVAL_METHODS, Recipe
 from support.records import Epoch, Record, surroundings
 from support.runs import SHIPPED, Run, find_run, open_run
-from utils import evaluate
+from utils import accuracies, predict
 
 
 class Job:
@@ -110,18 +110,18 @@ class Job:
             f"{', '.join(map(str, learner.contexts))}"
         )
         if record and self.missing_pictures():  # it was killed when they were to be drawn
-            self.draw(dataset, self.evaluate(learner, dataset)[1])
+            self.draw(learner, dataset, self.evaluate(learner, dataset)[1])
 
     def evaluate(self, learner, dataset):
-        """Accuracies, by the names of an `Epoch`, and the features for `draw`."""
-        centers = centers_of(learner.center_loss)
-        accuracy, maps = {}, {"centers": centers}
+        """Accuracies, by the names of an `Epoch`, and the answers for `draw`, by split."""
+        accuracy, answers, centers = {}, {}, centers_of(learner.center_loss)
         for name, split in (("train", dataset.train), ("test", dataset.test)):
-            by_method, maps[name] = evaluate(
-                learner.net, centers, split, learner.contexts[0], dataset.classes
+            answers[name] = predict(
+                learner.net, centers, split.images, learner.contexts[0], dataset.classes
             )
+            by_method = accuracies(answers[name], split.labels)
             accuracy.update((f"{name}_{method}", value) for method, value in by_method.items())
-        return accuracy, maps
+        return accuracy, answers
 
     def report(self, learner, dataset, losses, sizes, seconds):
         """Evaluate an epoch, commit it, which makes it count, and then draw it.
@@ -139,7 +139,7 @@ class Job:
         for loss in losses.sum(axis=1) / sizes:
             record.observe(loss)
         means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
-        accuracy, maps = self.evaluate(learner, dataset)
+        accuracy, answers = self.evaluate(learner, dataset)
         epoch = Epoch(
             epoch=len(record.history),
             dataset=dataset.name,
@@ -153,8 +153,8 @@ class Job:
             test_knn=accuracy.get("test_knn"),
             seconds=round(seconds, 6),
         )
-        self.save(learner, best=record.append(epoch))
-        self.draw(dataset, maps)
+        self.save(learner, best=record.append(epoch, answers["test"].distance))
+        self.draw(learner, dataset, answers)
         say(
             f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
             f"Train-Acc={epoch.accuracy('train', recipe.eval_method):.6f}, "
@@ -187,7 +187,7 @@ class Job:
 
     def remove_pictures(self, keep):
         """Remove the pictures under this run's name, but for those of which `keep` is true."""
-        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.png|curves\.png)"
+        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)|curves\.png)"
         name = re.escape(self.run.prefix) + picture
         for path in self.run.out_dir.iterdir():
             if re.fullmatch(name, path.name) and not keep(path):
@@ -196,17 +196,18 @@ class Job:
                 except OSError as error:
                     warn(f"{path} cannot be removed ({error.strerror})")
 
-    def draw(self, dataset, maps):
+    def draw(self, learner, dataset, answers):
         """Draw the last epoch, then write the table; no trouble of matplotlib costs the epoch.
 
         Parameters
         ----------
+        learner : Learner
         dataset : data.Dataset
-        maps : dict of str to (N, feature_size) float32
-            The features of ``train`` and ``test``, and the ``centers`` or None.
+        answers : dict of str to utils.Answers
+            Those to ``train`` and ``test``.
         """
         try:
-            self.draw_all(dataset, maps)
+            self.draw_all(learner, dataset, answers)
         except (UserError, Interrupted):
             raise
         except Exception as error:
@@ -214,14 +215,15 @@ class Job:
             warn(f"pictures of epoch {self.finished - 1} could not be drawn ({reason})")
         write_atomically(self.run.picture("history.csv"), self.record.history_csv())
 
-    def draw_all(self, dataset, maps):
+    def draw_all(self, learner, dataset, answers):
         """Feature maps and, of the run's last epoch, curves and GIFs."""
         run, record, recipe = self.run, self.record, self.recipe
         epoch, splits = record.history[-1], SPLITS if recipe.plotting else ()
         for split in splits:
             picture = plotting.feature_map(
-                maps[split], getattr(dataset, split).labels, recipe.num_classes,
-                self.title(split, epoch), record.identity, maps["centers"], dataset.names,
+                answers[split].features, getattr(dataset, split).labels, recipe.num_classes,
+                self.title(split, epoch), record.identity, centers_of(learner.center_loss),
+                dataset.names,
             )  # fmt: skip
             write_atomically(run.picture(f"{split}-epoch-{epoch.epoch}.png"), picture)
         if self.finished >= self.epochs:

@@ -76,6 +76,7 @@ def act(args):
     prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
     from evaluation import compare, test
+    from prediction import predict
     from support.workers import Alone, Workers, serve
     from train import train
 
@@ -89,10 +90,9 @@ def act(args):
         if args.second_train:
             train(args, workers, second=True)
     with after_training(args.train or args.second_train):
-        if args.test and workers.leads:
-            test(args)
-        if args.compare and workers.leads:
-            compare(args)
+        for action in (test, compare, predict):
+            if getattr(args, action.__name__) and workers.leads:
+                action(args)
     workers.leave()
 
 
@@ -137,8 +137,18 @@ def check(args, error):
     """Call `error` with a text where flags do not go together."""
     given = recipe.Recipe.merge(args.given)
     softmax_only = args.train and not given.center_loss and not args.resume
-    if not (args.train or args.second_train or args.test or args.compare):
-        error("nothing to do: give --train, --second_train, --test or --compare")
+    if not (args.train or args.second_train or args.test or args.compare or args.predict):
+        error("nothing to do: give --train, --second_train, --test, --compare or --predict")
+    if args.threshold is not None and args.reject is not None:
+        error("--threshold and --reject both say where an image is unknown: give one")
+    if args.threshold is not None and not args.predict:
+        error("--threshold goes with --predict")
+    if args.reject is not None and not (args.predict or args.unknown):
+        error("--reject goes with --predict or --unknown")
+    if (args.invert or args.format != "text") and not args.predict:
+        error("--invert and --format go with --predict")
+    if args.unknown and not args.test:
+        error("--unknown goes with --test")
     if given.num_classes * given.feature_size >= 2**31 - 1:
         error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
     if given.center_loss and not args.train:
@@ -175,7 +185,7 @@ def new_parser():
     parser = Parser(
         prog="main.py",
         description="Train and test networks with softmax loss and center loss on MNIST.",
-        epilog="Actions given together run in the order train, second_train, test, compare.",
+        epilog="Actions given together run in this order.",
         allow_abbrev=False,
     )
 
@@ -194,6 +204,8 @@ def new_parser():
     add(group, "--test", "evaluate the best network of a run on the test set", action="store_true")
     add(group, "--compare", "evaluate runs on both sets by both methods, print tables, and draw "
         "their feature maps one under the other", type=prefix, nargs="+", metavar="PREFIX")
+    add(group, "--predict", "say which class images are of: files, or folders of them",
+        nargs="+", metavar="PATH")
 
     group = parser.add_argument_group("loss and network")
     add(group, "--center_loss", "train with softmax loss + center loss", action="store_true")
@@ -235,6 +247,17 @@ def new_parser():
         choices=recipe.EVAL_METHODS)
     add(group, "--plotting", "draw the features of each epoch, and GIFs of them",
         action="store_true")
+    add(group, "--unknown", "with --test: how well these images of no class are told from the test "
+        "images; a folder, or an IDX file", metavar="PATH")
+
+    group = parser.add_argument_group("prediction")
+    add(group, "--format", "of the lines", choices=("text", "csv", "json"), default="text")
+    add(group, "--threshold", "call an image unknown whose nearest center is farther than this",
+        type=number(0))
+    add(group, "--reject", "the same, at the distance that this share of the test images exceeds, "
+        "for example 0.05", type=share)
+    add(group, "--invert", "turn dark images on light ground into light ones on dark, and the "
+        "other way round", action="store_true")
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist is downloaded if need be; mnist5k is 5,000 images of it that "
@@ -294,6 +317,13 @@ def momentum(text):
     value = number(0)(text)
     if value >= 1:
         raise argparse.ArgumentTypeError(f"{text} is not below 1")
+    return value
+
+
+def share(text):
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
 
 

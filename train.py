@@ -51,7 +51,7 @@ def train(args, workers, second=False):
         if workers.broadcast(digest) != digest:
             raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
         check_split(dataset.train, recipe, len(contexts), workers.size)
-        learner = Learner(recipe, dataset.train.images.shape[1:], contexts, workers)
+        learner = Learner(recipe, dataset.shape, contexts, workers)
         if job:
             job.begin(learner, dataset)
         workers.begin(learner)

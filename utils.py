@@ -1,8 +1,10 @@
 """Accuracies of features: class prediction, nearest center, and how tight the clusters are."""
 
+from typing import NamedTuple, Optional
+
 import numpy as np
 
-from data import batches
+from data import Split, batches
 from support.errors import UserError
 
 EVALUATION_BATCH = 500
@@ -10,37 +12,71 @@ MOST_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet
 CHANNELS = 32  # no layer of the networks has more numbers for a pixel of the image
 
 
-def predict(net, split, ctx):
-    """Run the network over a whole split.
+class Answers(NamedTuple):
+    """What a network says of N images.
+
+    Attributes
+    ----------
+    features : (N, feature_size) float32
+    predicted : (N,) int64
+        The class of the largest logit.
+    probability : (N,) float32
+        The softmax of that logit.
+    nearest : (N,) int64 or None
+        The class of the nearest center.
+    distance : (N,) float64 or None
+        The Euclidean distance to it.
+    """
+
+    features: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+    nearest: Optional[np.ndarray] = None
+    distance: Optional[np.ndarray] = None
+
+
+def predict(net, centers, images, ctx, classes=None):
+    """Run the network over images.
 
     Parameters
     ----------
     net : FeatureNet
-    split : data.Split
-        N images.
+    centers : (num_classes, feature_size) float32, or None
+    images : (N, C, H, W) uint8
     ctx : mxnet.Context
+    classes : (K,) int array, optional
+        Those that were trained: the centers of others lie where they were initialized, and are
+        nobody's. By default all.
 
     Returns
     -------
-    predicted : (N,) int64
-        The class of the largest logit.
-    features : (N, feature_size) float32
+    Answers
 
     Raises
     ------
     UserError
         A feature is not finite.
     """
-    predicted, features = [], []
-    an_image = max(net.output.weight.shape[0], CHANNELS * split.images[0, 0].size)
+    parts = []
+    an_image = max(net.output.weight.shape[0], CHANNELS * images[0, 0].size)
     size = max(1, min(EVALUATION_BATCH, MOST_ELEMENTS // an_image))
+    split = Split(images, np.zeros(len(images), np.int32))
     for ((image, _, _),) in batches(split, size, [ctx]):
         output, feature = net(image)
-        predicted.append(output.argmax(axis=1).asnumpy())
-        features.append(feature.asnumpy())
-    features = np.concatenate(features)
+        probability = output.softmax(axis=1).max(axis=1)
+        outputs = (feature, output.argmax(axis=1), probability)
+        parts.append([one.asnumpy() for one in outputs])
+    features, predicted, probability = map(np.concatenate, zip(*parts))
     check_finite(features, "a feature")
-    return np.concatenate(predicted).astype(np.int64), features
+    answers = Answers(features, predicted.astype(np.int64), probability)
+    if centers is None:
+        return answers
+    if classes is None or len(classes) == len(centers):
+        nearest = nearest_center(features, centers)
+    else:
+        nearest = classes[nearest_center(features, centers[classes])]
+    between = features.astype(np.float64) - centers[nearest]
+    return answers._replace(nearest=nearest, distance=np.linalg.norm(between, axis=1))
 
 
 def check_finite(values, what):
@@ -85,34 +121,12 @@ def nearest_center(features, centers, columns=2048, block=2**21):
     return nearest
 
 
-def evaluate(net, centers, split, ctx, classes=None):
-    """Classify a split by class prediction and, where there are centers, by the nearest one.
-
-    Parameters
-    ----------
-    net : FeatureNet
-    centers : (num_classes, feature_size) float32, or None
-    split : data.Split
-    ctx : mxnet.Context
-    classes : (K,) int array, optional
-        Those that were trained: the centers of others lie where they were initialized, and are
-        nobody's. By default all.
-
-    Returns
-    -------
-    accuracy : dict of str to float
-        The share of right answers by ``softmax`` and, given centers, by ``knn``.
-    features : (N, feature_size) float32
-    """
-    predicted, features = predict(net, split, ctx)
-    accuracy = {"softmax": float(np.mean(predicted == split.labels))}
-    if centers is not None:
-        if classes is None or len(classes) == len(centers):
-            nearest = nearest_center(features, centers)
-        else:
-            nearest = classes[nearest_center(features, centers[classes])]
-        accuracy["knn"] = float(np.mean(nearest == split.labels))
-    return accuracy, features
+def accuracies(answers, labels):
+    """The share of right answers by ``softmax`` and, where there are centers, by ``knn``."""
+    shares = {"softmax": float(np.mean(answers.predicted == labels))}
+    if answers.nearest is not None:
+        shares["knn"] = float(np.mean(answers.nearest == labels))
+    return shares
 
 
 def tightness(features, labels, centers):

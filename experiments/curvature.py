@@ -50,7 +50,7 @@ def measure(argv):
     """A table of one row; raises UserError as main.py --test does."""
     args = main.parse(["--test", *argv])
     prepare_mxnet()
-    from data import Split, batches, choose_dataset, load_dataset
+    from data import batches, choose_dataset, load_dataset
     from learner import Learner
     from support.network import choose_contexts, restore
     from support.runs import find_run, open_run
@@ -71,8 +71,7 @@ def measure(argv):
     order = shuffled(len(train_set.labels), recipe.seed, 0)[: BATCHES * recipe.batch_size]
     cut = list(batches(train_set, recipe.batch_size, contexts, order))
     gradient, point = gradient_of(learner, cut, len(order))
-    split = Split(*(array[order] for array in train_set))
-    _, features = predict(learner.net, split, contexts[0])
+    features = predict(learner.net, None, train_set.images[order], contexts[0]).features
     best = trained.record.history[trained.record.best["epoch"]]
     header = ("run", "epoch", "lr", "edge", "largest curvature", "gradient", "mean feature norm")
     row = (

@@ -50,6 +50,8 @@ def class_names(folder):
         )
     seen = {}
     for name in names:
+        if not name.isprintable():
+            raise UserError(f"{root} has a class whose name cannot be printed: {name!r}")
         if name.lower() in seen:
             raise UserError(
                 f"{root} has the classes {seen[name.lower()]} and {name}, which differ in case "

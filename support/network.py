@@ -121,3 +121,11 @@ def restore(trained, net, center_loss=None):
     set_params(net, trained.params, trained.run.best)
     if center_loss is not None:
         set_params(center_loss, trained.centers, trained.run.feature_matrix)
+
+
+def restored(trained, image_shape, ctx):
+    """The network of a run, and its centers if it has any."""
+    net = build(trained.network, image_shape, [ctx])
+    center_loss = build_center_loss(trained.network, [ctx]) if trained.centers else None
+    restore(trained, net, center_loss)
+    return net, centers_of(center_loss)

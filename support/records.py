@@ -43,6 +43,7 @@ class Epoch:
 
 
 COLUMNS = [column.name for column in fields(Epoch)]
+PERCENT = np.linspace(0, 1, 101)
 SURROUNDINGS = ("versions", "threads", "devices")
 
 
@@ -68,7 +69,8 @@ class Record:
     surroundings : dict
         See `surroundings`.
     best : dict or None
-        The epoch of the highest test accuracy by the recipe's method, and that accuracy.
+        The epoch of the highest test accuracy by the recipe's method, that accuracy and, where
+        there are centers, the percentiles of the distances of the test images to the nearest one.
     moving_loss : float or None
     history : list of Epoch
     sha256 : dict of str to str
@@ -91,14 +93,35 @@ class Record:
         before = self.moving_loss
         self.moving_loss = loss if before is None else 0.99 * before + 0.01 * loss
 
-    def append(self, epoch):
-        """Add a finished epoch; returns whether its network is the best so far."""
+    def append(self, epoch, distance=None):
+        """Add a finished epoch; returns whether its network is the best so far.
+
+        Parameters
+        ----------
+        epoch : Epoch
+        distance : (N,) float, optional
+            Of the test images to their nearest centers.
+        """
         self.history.append(epoch)
         accuracy = epoch.accuracy("test", self.recipe.eval_method)
         better = self.best is None or accuracy > self.best["accuracy"]
         if better:
             self.best = {"epoch": epoch.epoch, "accuracy": accuracy}
+            if distance is not None:
+                self.best["distances"] = np.quantile(distance, PERCENT).tolist()
         return better
+
+    def threshold(self, share):
+        """The distance to the nearest center that this share of the test images exceeded.
+
+        Raises
+        ------
+        UserError
+            The record does not know.
+        """
+        if "distances" not in self.best:
+            raise UserError(f"{self.prefix} kept no distances when it was trained: train it again")
+        return float(np.interp(1 - share, PERCENT, self.best["distances"]))
 
     @property
     def identity(self):
@@ -178,9 +201,7 @@ class Record:
             whole &= isinstance(epochs, int) and {"name", "sha256"} <= read.dataset.keys()
             whole &= f"{read.prefix}-best.params" in read.sha256
             whole &= all(isinstance(digest, str) for digest in read.sha256.values())
-            classes = read.dataset.get("classes", [])  # older records have none
-            whole &= all(isinstance(one, int) for one in classes)
-            whole &= all(0 <= one < read.recipe.num_classes for one in classes)
+            whole &= facts_are_whole(read)
             whole &= isinstance(read.moving_loss, (float, type(None)))
             whole &= isinstance(read.started_from, (dict, type(None)))
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
@@ -196,6 +217,22 @@ class Record:
         writer.writeheader()
         writer.writerows(map(asdict, self.history))
         return file.getvalue().encode()
+
+
+def facts_are_whole(record):
+    """Whether what later versions keep of data and distances is there as it must be, or not."""
+    dataset, num_classes = record.dataset, record.recipe.num_classes
+    shape, names = dataset.get("shape", [1, 28, 28]), dataset.get("names")
+    numbers = [*dataset.get("classes", []), *shape, dataset.get("edge", 0)]
+    distances = record.best.get("distances", [0.0] * len(PERCENT))
+    return (
+        all(isinstance(number, int) for number in numbers)
+        and all(0 <= one < num_classes for one in dataset.get("classes", []))
+        and len(shape) == 3
+        and (names is None or (len(names) == num_classes and all(map(str.isprintable, names))))
+        and all(isinstance(one, float) for one in distances)
+        and len(distances) == len(PERCENT)
+    )
 
 
 def surroundings(contexts, workers):

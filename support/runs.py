@@ -23,6 +23,7 @@ from support.files import (
 from support.recipe import Network
 from support.records import OtherVersion, Record, sha256
 
+MNIST_SHAPE = (1, 28, 28)
 SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
 
 # --- files of a run ----------------------------------------------------------------------------
@@ -237,6 +238,32 @@ class Trained(NamedTuple):
         known = self.record and self.record.dataset.get("classes")
         return known and np.array(known)
 
+    @property
+    def image_shape(self):
+        """(C, H, W) of the images that the network takes."""
+        return tuple(self.record.dataset.get("shape", MNIST_SHAPE) if self.record else MNIST_SHAPE)
+
+    @property
+    def light_on_dark(self):
+        """Whether the images of training were that; None where it is unknown."""
+        edge = self.record and self.record.dataset.get("edge")
+        return None if edge is None else edge < 128
+
+    def is_unlike(self, edges):
+        """Which images, whose edges' brightness is given, are light where training's were dark."""
+        known = self.light_on_dark is not None
+        return known & ((edges < 128) != self.light_on_dark)
+
+    def name_of(self, j):
+        names = self.record and self.record.dataset.get("names")
+        return names[j] if names else str(j)
+
+    def threshold(self, share):
+        """See `Record.threshold`."""
+        if self.record is None:
+            raise UserError(f"{self.run.prefix} has no record, which keeps distances: train it")
+        return self.record.threshold(share)
+
     def check_data(self, dataset):
         """Say so where the run was trained on other data than it is used on; refuse other classes.
 
@@ -266,11 +293,11 @@ def locate_run(prefix, ckpt_dir, out_dir):
     return own if own.exists() or not shipped.best.exists() else shipped
 
 
-def find_run(prefix, ckpt_dir, out_dir):
-    """`locate_run`, which says so where it takes a shipped one."""
+def find_run(prefix, ckpt_dir, out_dir, tell=say):
+    """`locate_run`, which tells where it takes a shipped one."""
     run = locate_run(prefix, ckpt_dir, out_dir)
     if run.ckpt_dir == SHIPPED:
-        say(f"{prefix}: there is no run of this name in {ckpt_dir}, so the shipped one is used")
+        tell(f"{prefix}: there is no run of this name in {ckpt_dir}, so the shipped one is used")
     return run
 
 

@@ -74,7 +74,9 @@ def test_twenty_six_classes_have_names_everywhere(cli, tmp_path):
     # Another folder has other classes.
     write_images(tmp_path / "other", letters[:-1] + "1", count=2)
     done = cli("--test", "--data_dir", "other")
-    assert_one_line(done, "center-loss was trained on the classes A, B, ", "and other has 1, A, B, ")
+    assert_one_line(
+        done, "center-loss was trained on the classes A, B, ", "and other has 1, A, B, "
+    )
     write_images(tmp_path / "few", "XY", count=2)
     assert_one_line(cli("--test", "--data_dir", "few"), "few has 2 classes")
 

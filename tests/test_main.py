@@ -14,10 +14,10 @@ import pytest
 from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 
 import data
-import evaluation
 import utils
 from models import LeNet
 from support import runs, startup
+from support.network import restored
 from support.recipe import Network
 
 EPOCH_LINE = (
@@ -252,8 +252,8 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     run = runs.Run("center-loss", "ckpt", "output")
     trained = runs.open_run(run, {})
     dataset = data.load_dataset("auto", "digits", Network(num_classes=62))
-    net, centers = evaluation.restored(trained, dataset, mx.cpu())
-    _, features = utils.predict(net, dataset.test, mx.cpu())
+    net, centers = restored(trained, dataset.shape, mx.cpu())
+    features = utils.predict(net, None, dataset.test.images, mx.cpu()).features
     everyone = utils.nearest_center(features, centers)
     assert not set(everyone) <= set(range(1, 11))  # which it would be without the rule
     known = 1 + utils.nearest_center(features, centers[1:11])

@@ -143,7 +143,7 @@ def test_what_was_trained_in_the_same_command_is_resumed(cli, monkeypatch):
         errors.check_signals()
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "evaluate", interrupted)
+        patch.setattr(evaluation, "predict", interrupted)
         done = cli("--train", "--center_loss", "--test", *ONE)
     assert done.status == 130
     assert "Interrupted: what was trained is kept. To go on: " in done.err

@@ -54,7 +54,7 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
     split = data.Split(*(array[::200] for array in mnist5k().train))
     learner = new_learner(split, [mx.cpu()], "--batch_size", 32, *flags)
     before = centers_of(learner.center_loss)
-    _, features = utils.predict(learner.net, split, mx.cpu())
+    features = utils.predict(learner.net, None, split.images, mx.cpu()).features
     train.train_epoch(learner, split, 0)
     wanted = before.astype(np.float64)
     for j in range(10):
@@ -132,7 +132,8 @@ def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
 def test_an_evaluation_takes_batches_that_fit(monkeypatch):
     split = data.Split(*(array[:50] for array in mnist5k().test))
     learner = new_learner(split, [mx.cpu()])
-    wanted = utils.predict(learner.net, split, mx.cpu())
+    centers = centers_of(learner.center_loss)
+    wanted = utils.predict(learner.net, centers, split.images, mx.cpu())
     sizes = []
     batches = utils.batches
     monkeypatch.setattr(
@@ -141,8 +142,8 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
     )
     monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * 32 * 28 * 28)
-    for values, other in zip(wanted, utils.predict(learner.net, split, mx.cpu())):
+    for values, other in zip(wanted, utils.predict(learner.net, centers, split.images, mx.cpu())):
         np.testing.assert_allclose(values, other, rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(utils, "MOST_ELEMENTS", 5)
-    utils.predict(learner.net, split, mx.cpu())
+    utils.predict(learner.net, None, split.images, mx.cpu())
     assert sizes == [20, 1]
