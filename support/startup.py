@@ -93,6 +93,8 @@ def how_to_install(error):
     command = f"pip install -r requirements{'-gpu' * gpu}.txt"
     if error.name == "mxnet" and sys.version_info >= (3, 13):
         command = f"pip install --no-deps mxnet{'-cu112' * gpu}==1.9.1"
+    if str(error.name).partition(".")[0] in ("onnx", "onnxruntime"):
+        command = "pip install -r requirements-export.txt"
     return f"{error}: run '{command}' first"
 
 
