@@ -1,7 +1,8 @@
-"""A trained network as an ONNX model, which other programs run without MXNet."""
+"""The action that writes a trained network as an ONNX model, which runs without MXNet."""
 
 import json
 import warnings
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -11,14 +12,51 @@ import onnxruntime
 from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 from onnx import TensorProto, helper, numpy_helper
 
+from data import choose_dataset, load_dataset
+from prediction import REJECTED
+from support.console import say
 from support.errors import UserError
-from support.network import get_params
+from support.files import make_folder, write_atomically
+from support.network import get_params, restored
+from support.runs import find_run, open_run
 from utils import CHANNELS
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
 BLOCK = 2**24  # how many numbers a layer may have for one batch of the comparison
+COMPARED = 500  # test images
 MOST_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
+
+
+def export(args):
+    """Write the best network of a run, and its centers, as ``<prefix>.onnx``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        All flags, as `main.parse` gives them.
+
+    Raises
+    ------
+    UserError
+        Anything that the user can mend.
+    """
+    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
+    trained = open_run(run, args.given)
+    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
+    dataset = load_dataset(chosen, args.data_dir, trained.network)
+    trained.check_data(dataset)
+    net, centers = restored(trained, dataset.shape, mx.cpu())
+    threshold = None
+    if trained.record and "distances" in trained.record.best:
+        threshold = trained.threshold(REJECTED if args.reject is None else args.reject)
+    images = dataset.test.images[:COMPARED]
+    names = [trained.name_of(j) for j in range(trained.network.num_classes)]
+    path = Path(args.out_dir, f"{args.prefix}.onnx")
+    make_folder(path.parent)
+    write_atomically(path, to_onnx(net, centers, dataset.shape, images, names, threshold))
+    outputs = "output, feature, distance" if trained.centers else "output, feature"
+    say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} test images")
 
 
 def to_onnx(net, centers, image_shape, images, names, threshold):
@@ -42,7 +80,7 @@ def to_onnx(net, centers, image_shape, images, names, threshold):
     names : list of str
         The classes.
     threshold : float or None
-        The distance that a caller of the model may compare the smallest one with.
+        The smallest distance beyond which an image is unknown.
 
     Returns
     -------
@@ -55,7 +93,6 @@ def to_onnx(net, centers, image_shape, images, names, threshold):
         The model would be too large, or an output is further than 1e-4 from MXNet's, relative to
         the largest value that this output has for the image where that is above 1.
     """
-    mx.nd.waitall()  # a convolution that is still under way may be rearranging its weights
     params = get_params(net)
     size = sum(array.nbytes for array in params.values())
     size += 0 if centers is None else centers.nbytes

@@ -93,6 +93,10 @@ def act(args):
         for action in (test, compare, predict):
             if getattr(args, action.__name__) and workers.leads:
                 action(args)
+        if args.export and workers.leads:
+            from export import export  # which needs more packages than the rest
+
+            export(args)
     workers.leave()
 
 
@@ -137,14 +141,15 @@ def check(args, error):
     """Call `error` with a text where flags do not go together."""
     given = recipe.Recipe.merge(args.given)
     softmax_only = args.train and not given.center_loss and not args.resume
-    if not (args.train or args.second_train or args.test or args.compare or args.predict):
-        error("nothing to do: give --train, --second_train, --test, --compare or --predict")
+    actions = ("train", "second_train", "test", "compare", "predict", "export")
+    if not any(getattr(args, name) for name in actions):
+        error(f"nothing to do: give --{', --'.join(actions[:-1])} or --{actions[-1]}")
     if args.threshold is not None and args.reject is not None:
         error("--threshold and --reject both say where an image is unknown: give one")
     if args.threshold is not None and not args.predict:
         error("--threshold goes with --predict")
-    if args.reject is not None and not (args.predict or args.unknown):
-        error("--reject goes with --predict or --unknown")
+    if args.reject is not None and not (args.predict or args.unknown or args.export):
+        error("--reject goes with --predict, --unknown or --export")
     if (args.invert or args.format != "text") and not args.predict:
         error("--invert and --format go with --predict")
     if args.unknown and not args.test:
@@ -206,6 +211,8 @@ def new_parser():
         "their feature maps one under the other", type=prefix, nargs="+", metavar="PREFIX")
     add(group, "--predict", "say which class images are of: files, or folders of them",
         nargs="+", metavar="PATH")
+    add(group, "--export", "write the best network of a run, its centers and the threshold as "
+        "<prefix>.onnx in --out_dir", action="store_true")
 
     group = parser.add_argument_group("loss and network")
     add(group, "--center_loss", "train with softmax loss + center loss", action="store_true")

@@ -76,6 +76,7 @@ def centers_of(center_loss):
 
 def get_params(block):
     """Copy a block's parameters, by structural name, to float32 arrays."""
+    mx.nd.waitall()  # a convolution that is under way may be rearranging its weights
     params = block._collect_params_with_prefix()
     return {name: param.data(param.list_ctx()[0]).asnumpy() for name, param in params.items()}
 

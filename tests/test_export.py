@@ -1,12 +1,16 @@
 """Networks as ONNX models: outputs, metadata, and what is refused."""
 
 import json
+import re
+import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from helpers import ROOT, assert_one_line, mnist5k
 
 import export
 from models import LeNet, LeNetPlus
@@ -147,3 +151,38 @@ def test_nothing_is_said(capfd, recwarn, caplog):
 def test_what_is_missing_is_named(name):
     error = ModuleNotFoundError(f"No module named '{name}'", name=name)
     assert how_to_install(error).endswith("run 'pip install -r requirements-export.txt' first")
+
+
+def test_a_run_is_taken_away(trained, tmp_path):
+    """What the command line writes answers as --predict does."""
+    done = trained("--export", "--data_dir", "digits", "--reject", 0.1)
+    assert done.status == 0 and done.err == "", done.err
+    assert "output/center-loss.onnx: image -> output, feature, distance" in done.out
+    session = onnxruntime.InferenceSession("output/center-loss.onnx")
+    images = mnist5k().test.images[::10]
+    outputs = run(session, images)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == list("0123456789")
+    smallest = outputs["distance"].min(axis=1)
+    assert np.mean(smallest > float(metadata["threshold"])) == pytest.approx(0.1, abs=0.011)
+    done = trained("--test", "--data_dir", "digits", "--eval_method", "knn")
+    right = np.mean(outputs["distance"].argmin(axis=1) == mnist5k().test.labels[::10])
+    assert float(re.search(r"Test_acc: ([\d.]+)", done.out).group(1)) == pytest.approx(right)
+
+
+def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
+    path = tmp_path / "output" / "center-loss.onnx"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    assert_one_line(trained("--export", "--data_dir", "digits"), "from MXNet's")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_missing_onnx_is_one_line(tmp_path):
+    script = f"import sys; sys.modules['onnx'] = None; sys.path.insert(0, {str(ROOT)!r})\n"
+    script += "import main; sys.exit(main.main(['--export', '--prefix', 'best']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "run 'pip install -r requirements-export.txt' first" in done.stderr
