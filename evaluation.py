@@ -62,11 +62,22 @@ def test(args):
     if args.given.get("plotting"):
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
         num_classes, names = trained.network.num_classes, dataset.names
+        from page import page  # bokeh takes a second to import
+
         picture = plotting.feature_map(
             answers.features, labels, num_classes, f"{run.prefix}\n{title}",
             centers=centers, names=names,
         )  # fmt: skip
-        files = {"png": picture, "csv": as_csv(table)}
+        distances = None
+        if centers is not None:
+            own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
+            distances = np.stack([answers.distance, own], axis=1)
+        points, _ = plotting.to_plane(answers.features, labels)
+        to_explore = page(
+            points, dataset.test.images, labels, answers.predicted, answers.nearest, distances,
+            names or list(map(str, range(num_classes))), f"{run.prefix}: {title}",
+        )  # fmt: skip
+        files = {"png": picture, "csv": as_csv(table), "html": to_explore}
         make_folder(Path(args.out_dir))
         for kind, content in files.items():
             path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture(f"test.{kind}")

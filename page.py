@@ -145,8 +145,8 @@ def page(points, images, labels, predicted, nearest, distances, names, title):
         The answers by class prediction.
     nearest : (N,) int, or None
         The answers by the nearest center; None for a network without centers.
-    distances : (N, num_classes) float, or None
-        From each feature to each center.
+    distances : (N, 2) float, or None
+        From each feature to the nearest center, and to that of its own class.
     names : list of str
         Of all classes.
     title : str
@@ -169,8 +169,8 @@ def page(points, images, labels, predicted, nearest, distances, names, title):
         marks = np.where(answer[kept] == labels[kept], "✓", "✗")
         rows[method] = [f"{names[j]} {mark}" for j, mark in zip(answer[kept], marks)]
     if nearest is not None and distances is not None:
-        for where, centers in (("it", nearest), ("own center", labels)):
-            rows[f"distance to {where}"] = [f"{distances[i, centers[i]]:.4g}" for i in kept]
+        for column, where in enumerate(("it", "own center")):
+            rows[f"distance to {where}"] = [f"{distances[i, column]:.4g}" for i in kept]
     source = ColumnDataSource(
         {
             "x": points[kept, 0].astype(np.float32),

@@ -185,6 +185,9 @@ def test_a_test_says_which_classes_are_confused(trained, tmp_path):
     assert counts.sum(axis=1).tolist() == [10] * 10
     accuracy = float(re.search(r"Test_acc: (\d\.\d+)", done.out).group(1))
     assert np.trace(counts) / 100 == pytest.approx(accuracy)
+    page = (tmp_path / "output" / "center-loss-test.html").read_text(encoding="utf-8")
+    wrong = round(100 - 100 * accuracy)
+    assert f"wrong by class prediction ({wrong})" in page
     with open(tmp_path / "output" / "center-loss-test.csv", newline="") as file:
         assert list(csv.reader(file)) == rows[start : start + 11]
 
