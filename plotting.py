@@ -158,10 +158,11 @@ def draw_dots(axes, dots, num_classes, title, feature_size, names=None):
         axes.plot(*members.T, "o", color=colors[j], markersize=dot, markeredgewidth=0)
     for j in classes if num_classes <= MOST_NAMED_CLASSES else ():
         outline = withStroke(linewidth=3, foreground="white")
-        axes.text(
-            *np.median(points[labels == j], axis=0), names[j][:MOST_LETTERS] if names else str(j),
+        axes.annotate(
+            names[j][:MOST_LETTERS] if names else str(j), np.median(points[labels == j], axis=0),
+            (0, 12 if len(centers) else 0), textcoords="offset points",  # above the center
             color="black", fontsize=10 if names else 14, weight="bold", ha="center", va="center",
-            path_effects=[outline], clip_on=True, parse_math=False,
+            path_effects=[outline], annotation_clip=True, parse_math=False,
         )  # fmt: skip
     if feature_size == 1:
         axes.set(xlabel="feature", ylabel="class")

@@ -21,7 +21,7 @@ from support import runs
 
 FLAGS = (
     "--data_dir", "digits", "--model", "lenet", "--momentum", 0.9, "--lr_step", 2, "--lr", 0.05,
-    "--batch_size", 60, "--plotting", "--lmbd", 0.1,
+    "--batch_size", 60, "--plotting", "--lmbd", 0.1, "--augment", "--lr_schedule", "cosine",
 )  # fmt: skip
 EPOCHS = 4
 

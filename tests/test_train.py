@@ -34,11 +34,14 @@ def learn(contexts, size, *flags):
     return losses, {**get_params(learner.net), **get_params(learner.center_loss)}
 
 
-@pytest.mark.parametrize("formulation", ["hist", "paper"])
+@pytest.mark.parametrize(
+    "formulation, more", [("hist", ()), ("paper", ("--augment", "--lr_schedule", "cosine"))]
+)
 @pytest.mark.parametrize("devices", [2, 4])
-def test_several_devices_train_like_one(formulation, devices):
+def test_several_devices_train_like_one(formulation, more, devices):
     """The last batch is a partial one, and the labels are counted over the whole of each."""
     flags = ("--formulation", formulation, "--lmbd", "0.1", "--momentum", "0.9", "--lr", "0.05")
+    flags += more
     one = learn([mx.cpu()], 120, *flags)
     several = learn([mx.cpu(i) for i in range(devices)], 120, *flags)
     np.testing.assert_allclose(several[0], one[0], rtol=1e-4)
@@ -83,6 +86,64 @@ def check_split(size, side, devices=1, **flags):
     images = np.broadcast_to(np.uint8(0), (size, 1, side, side))
     split = data.Split(images, np.broadcast_to(0, size))
     train.check_split(split, Recipe(**flags), devices)
+
+
+@pytest.mark.parametrize("height, width", [(28, 28), (20, 33)])
+def test_images_are_warped_as_the_maps_say(height, width):
+    """Against an interpolation pixel by pixel in NumPy."""
+    images = np.random.RandomState(0).randint(0, 256, (4, 3, height, width)).astype(np.uint8)
+    warps = data.random_warps(images.shape, seed=3, epoch=7)
+    split = data.Split(images, np.arange(4, dtype=np.int32))
+    (((got, label, _),),) = data.batches(split, 4, [mx.cpu()], np.array([2, 0, 3, 1]), warps=warps)
+    assert label.asnumpy().tolist() == [2, 0, 3, 1]
+    for place, row in enumerate([2, 0, 3, 1]):
+        wanted = np.zeros((3, height, width))
+        for y in range(height):
+            for x in range(width):
+                to = (2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1, 1)
+                from_x, from_y = warps[place].reshape(2, 3).astype(np.float64) @ to
+                from_x, from_y = (from_x + 1) * (width - 1) / 2, (from_y + 1) * (height - 1) / 2
+                for i in (int(np.floor(from_y)), int(np.floor(from_y)) + 1):
+                    for j in (int(np.floor(from_x)), int(np.floor(from_x)) + 1):
+                        if 0 <= i < height and 0 <= j < width:
+                            share = (1 - abs(from_y - i)) * (1 - abs(from_x - j))
+                            wanted[:, y, x] += share * images[row, :, i, j] / 255
+        np.testing.assert_allclose(got[place].asnumpy(), wanted, atol=1e-4)
+
+
+def test_warps_are_small_turns_scales_and_shifts():
+    warps = data.random_warps((5000, 1, 28, 28), seed=0, epoch=1).astype(np.float64)
+    a, b, right, c, d, down = warps.T
+    scale = 1 / np.sqrt(a * d - b * c)
+    angle = np.degrees(np.arctan2(c, a))
+    np.testing.assert_allclose(a, d, rtol=1e-6)
+    np.testing.assert_allclose(b, -c, atol=1e-6)
+    for values, low, high in ((scale, 0.9, 1.1), (angle, -10, 10), (right * 13.5, -2, 2),
+                              (down * 13.5, -2, 2)):  # fmt: skip
+        assert low <= values.min() < low + 0.1 * (high - low)
+        assert high - 0.1 * (high - low) < values.max() <= high
+    others = [data.random_warps((5000, 1, 28, 28), *key) for key in ((0, 2), (1, 1))]
+    assert not any(np.allclose(warps, other) for other in others)
+
+
+def test_a_cosine_lets_the_rates_fall_within_every_step():
+    recipe = Recipe(lr_schedule="cosine", lr_step=4, lr_factor=0.5)
+    rates = [recipe.decayed(0.2, progress) for progress in (0, 1, 2, 3.5, 4, 6, 8)]
+    half = [(1 + np.cos(np.pi * part)) / 2 for part in (0, 0.25, 0.5, 0.875)]
+    wanted = [*(0.2 * share for share in half), 0.1, 0.05, 0.05]
+    np.testing.assert_allclose(rates, wanted, rtol=1e-12)
+    split = data.Split(*(array[:96] for array in mnist5k().test))
+    learner = new_learner(split, [mx.cpu()], "--lr_schedule", "cosine", "--lr_step", 1,
+                          "--batch_size", 32, "--lr", 0.3, "--alpha", 0.6)  # fmt: skip
+    seen, step = [], learner.step
+
+    def noted(slices):
+        seen.append([trainer.learning_rate for trainer, _, _ in learner.trainers])
+        return step(slices)
+
+    learner.step = noted
+    train.train_epoch(learner, split, 0)
+    np.testing.assert_allclose(seen, np.outer([1, 0.75, 0.25], [0.3, 0.6]), rtol=1e-6)
 
 
 def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):

@@ -78,7 +78,7 @@ def assert_close(arrays, wanted, tolerance):
 @pytest.mark.parametrize(
     "formulation, groups, tolerance",
     [
-        ("paper", [(1, 2, ("--epochs", 1))], 1e-4),
+        ("paper", [(1, 2, ("--epochs", 1, "--augment", "--lr_schedule", "cosine"))], 1e-4),
         ("hist", [(1, 2, ("--epochs", 1)), (2, 3, ("--epochs", 2, "--resume"))], 3e-3),
     ],
 )
@@ -88,7 +88,8 @@ def test_synchronous_workers_train_like_one_process(tmp_path, formulation, group
     Steps are few, because rounding soon decides which of two almost equal pixels a pooling takes.
     """
     flags = (*ON_MNIST5K, "--formulation", formulation)
-    one = run(*flags, "--epochs", len(groups), "--prefix", "one", cwd=tmp_path)
+    more = groups[0][2][2:]
+    one = run(*flags, "--epochs", len(groups), *more, "--prefix", "one", cwd=tmp_path)
     assert one.status == 0, one.err
     for servers, workers, more in groups:
         done = finish(launch(tmp_path, servers, workers, *flags, "--kvstore", "dist_sync", *more))
