@@ -189,7 +189,8 @@ class Parser(argparse.ArgumentParser):
 def new_parser():
     parser = Parser(
         prog="main.py",
-        description="Train and test networks with softmax loss and center loss on MNIST.",
+        description="Train and use networks with softmax loss and center loss, on MNIST or on "
+        "your own images.",
         epilog="Actions given together run in this order.",
         allow_abbrev=False,
     )
@@ -223,7 +224,8 @@ def new_parser():
     add(group, "--model", "network: LeNet++ of the paper, or the smaller and faster LeNet",
         choices=recipe.MODELS)
     add(group, "--no_bias", "feature layer and classifier without biases", action="store_true")
-    add(group, "--num_classes", "number of classes", type=whole(*recipe.WHOLE["num_classes"]))
+    add(group, "--num_classes", "number of classes; folders of images tell it",
+        type=whole(*recipe.WHOLE["num_classes"]))
     add(group, "--image_size", "to how many pixels each side of a folder's images is brought",
         type=whole(*recipe.WHOLE["image_size"]))
     add(group, "--color", "keep the colours of a folder's images", action="store_true")
