@@ -95,6 +95,7 @@ class CenterLoss(gluon.loss.Loss):
         if formulation not in FORMULATIONS:
             raise ValueError(f"formulation is {formulation!r}, but must be one of {FORMULATIONS}")
         self._formulation = formulation
+        self._dtype = "float32"
         with self.name_scope():
             self.embedding = gluon.nn.Embedding(num_classes, feature_size, sparse_grad=sparse_grad)
 
@@ -103,7 +104,10 @@ class CenterLoss(gluon.loss.Loss):
         self._choose_gradients()
 
     def forward(self, *args):
-        self._choose_gradients()  # a load of parameters may have changed their type
+        self._choose_gradients()
+        if self.embedding.weight.dtype != self._dtype:  # a load of parameters may change it
+            self._dtype = self.embedding.weight.dtype
+            self._clear_cached_op()
         return super().forward(*args)
 
     def _choose_gradients(self):

@@ -126,7 +126,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
 
 def count_classes(data_dir):
     """The flag num_classes, in a dict, where it follows from folders of images."""
-    folder = data_dir and Path(data_dir).expanduser()
+    folder = data_dir and Path(os.path.expanduser(data_dir))
     if not (folder and folders.holds_images(folder)):
         return {}
     return {"num_classes": len(folders.class_names(folder))}
@@ -186,9 +186,15 @@ def print_mnist5k_warning(reason):
 def check(dataset, network):
     """Raise UserError unless both splits have images of one size and labels in range."""
     num_classes = network.num_classes
+    as_is = (network.image_size, network.color) == (DEFAULT.image_size, DEFAULT.color)
+    if not dataset.names and not as_is:
+        raise UserError(
+            f"--image_size and --color are for folders of images, and {dataset.name} has none"
+        )
     if dataset.names and len(dataset.names) != num_classes:
         raise UserError(
-            f"{dataset.name} has {len(dataset.names)} classes, and --num_classes is {num_classes}"
+            f"{dataset.name} has {len(dataset.names)} classes, not {num_classes}: leave "
+            "--num_classes away, or choose another --data_dir or --prefix"
         )
     for which, (_, labels) in (("training", dataset.train), ("test", dataset.test)):
         if not len(labels):
@@ -222,8 +228,6 @@ def read_folder(folder, name, network=DEFAULT):
     if folders.holds_images(folder):
         train, test, names = folders.read(folder, network.image_size, network.color)
         return Dataset(name, Split(*train), Split(*test), names)
-    if (network.image_size, network.color) != (DEFAULT.image_size, DEFAULT.color):
-        raise UserError(f"--image_size and --color are for folders of images, unlike {folder}")
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 

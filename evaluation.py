@@ -20,6 +20,7 @@ from support.runs import Run, find_run, open_run
 from utils import accuracies, predict, tightness
 
 MOST_PRINTED = 21  # lines of a table of classes
+MOST_COUNTED = 1000  # classes of which all pairs are counted
 TEST_FILES = {"png": "Feature map", "csv": "Classes", "html": "To explore the test images"}
 
 
@@ -57,32 +58,39 @@ def test(args):
     table = confusion(labels, answers.nearest if knn else answers.predicted, dataset.names)
     if len(table) <= MOST_PRINTED:
         say(f"Classes of the images, and what was found:\n\n{aligned(table)}\n")
+    elif not args.given.get("plotting"):
+        say(f"{len(table) - 1} classes: with --plotting a table says which are confused")
     if args.unknown:
         say(tell_unknown(args.unknown, trained, net, centers, ctx, answers, args.reject))
     if args.given.get("plotting"):
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
-        num_classes, names = trained.network.num_classes, dataset.names
-        from page import page  # bokeh takes a second to import
-
-        picture = plotting.feature_map(
-            answers.features, labels, num_classes, f"{run.prefix}\n{title}",
-            centers=centers, names=names,
-        )  # fmt: skip
-        distances = None
-        if centers is not None:
-            own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
-            distances = np.stack([answers.distance, own], axis=1)
-        points, _ = plotting.to_plane(answers.features, labels)
-        to_explore = page(
-            points, dataset.test.images, labels, answers.predicted, answers.nearest, distances,
-            names or list(map(str, range(num_classes))), f"{run.prefix}: {title}",
-        )  # fmt: skip
-        files = {"png": picture, "csv": as_csv(table), "html": to_explore}
+        files = {**draw(trained, dataset, answers, centers, title), "csv": as_csv(table)}
         make_folder(Path(args.out_dir))
         for kind, content in files.items():
             path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture(f"test.{kind}")
             write_atomically(path, content)
             say(f"{TEST_FILES[kind]}: {path}")
+
+
+def draw(trained, dataset, answers, centers, title):
+    """The feature map of the test set, as a picture and as a page: a dict of bytes."""
+    from page import page  # bokeh takes a second to import
+
+    prefix, (images, labels) = trained.run.prefix, dataset.test
+    num_classes, names = trained.network.num_classes, dataset.names
+    picture = plotting.feature_map(
+        answers.features, labels, num_classes, f"{prefix}\n{title}", centers=centers, names=names
+    )
+    dots, _ = plotting.Dots.of(answers.features, labels, centers)
+    distances = None
+    if centers is not None:
+        own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
+        distances = np.stack([answers.distance, own], axis=1)
+    to_explore = page(
+        dots.points, images, labels, answers.predicted, answers.nearest, distances,
+        names or list(map(str, range(num_classes))), f"{prefix}: {title}",
+    )  # fmt: skip
+    return {"png": picture, "html": to_explore}
 
 
 def confusion(labels, found, names):
@@ -97,16 +105,20 @@ def confusion(labels, found, names):
     Returns
     -------
     list of list of str
-        A row for each class that is there, below one that says what the columns are.
+        A row for each class that is there, below one that says what the columns are: all classes,
+        unless they are too many, and the accuracy.
     """
     classes = np.union1d(labels, found)
     called = [names[j] if names else str(j) for j in classes]
-    counts = confusion_matrix(labels, found, labels=classes)
-    rows = [["class", *called, "accuracy"]]
-    for name, row, right in zip(called, counts, counts.diagonal()):
-        share = f"{right / row.sum():.4f}" if row.sum() else "-"
-        rows.append([name, *map(str, row), share])
-    return rows
+    if len(classes) <= MOST_COUNTED:
+        counts = confusion_matrix(labels, found, labels=classes)
+        rows = [["class", *called]] + [[name, *map(str, row)] for name, row in zip(called, counts)]
+    else:
+        rows = [["class"]] + [[name] for name in called]
+    images, right = (np.bincount(np.searchsorted(classes, one), minlength=len(classes))
+                     for one in (labels, labels[labels == found]))  # fmt: skip
+    shares = [f"{a / b:.4f}" if b else "-" for a, b in zip(right, images)]
+    return [[*row, last] for row, last in zip(rows, ["accuracy", *shares])]
 
 
 def aligned(rows):

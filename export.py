@@ -42,31 +42,34 @@ def export(args):
         Anything that the user can mend.
     """
     run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
-    trained = open_run(run, args.given)
+    wanted = None if args.reject is None else "--reject"
+    trained = open_run(run, args.given, needs_centers_for=wanted)
     chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
     dataset = load_dataset(chosen, args.data_dir, trained.network)
     trained.check_data(dataset)
     net, centers = restored(trained, dataset.shape, mx.cpu())
     threshold = None
-    if trained.record and "distances" in trained.record.best:
+    if args.reject is not None or (trained.record and "distances" in trained.record.best):
         threshold = trained.threshold(REJECTED if args.reject is None else args.reject)
     images = dataset.test.images[:COMPARED]
     names = [trained.name_of(j) for j in range(trained.network.num_classes)]
     path = Path(args.out_dir, f"{args.prefix}.onnx")
     make_folder(path.parent)
-    write_atomically(path, to_onnx(net, centers, dataset.shape, images, names, threshold))
+    facts = (names, threshold, trained.classes)
+    write_atomically(path, to_onnx(net, centers, dataset.shape, images, *facts))
     outputs = "output, feature, distance" if trained.centers else "output, feature"
     say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} test images")
 
 
-def to_onnx(net, centers, image_shape, images, names, threshold):
+def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
     """Turn a network and its centers into an ONNX model, and compare the model with MXNet.
 
     The model's input ``image`` is (batch, C, H, W) float32, pixel / 255, with any batch. Its
     outputs are ``output`` (batch, num_classes), the logits, ``feature`` (batch, d) and, where
     there are centers, ``distance`` (batch, num_classes), the Euclidean distances
     ||x_i - c_j||; all float32. Its metadata are text: ``classes``, the names as JSON, ``input``,
-    how the input is made, and ``threshold``, if there is one.
+    how the input is made, ``threshold``, if there is one, and ``trained``, the classes whose
+    centers count, as JSON, unless all do.
 
     Parameters
     ----------
@@ -81,6 +84,8 @@ def to_onnx(net, centers, image_shape, images, names, threshold):
         The classes.
     threshold : float or None
         The smallest distance beyond which an image is unknown.
+    trained : (K,) int array, optional
+        The classes that were trained; the centers of others lie where they were initialized.
 
     Returns
     -------
@@ -107,6 +112,8 @@ def to_onnx(net, centers, image_shape, images, names, threshold):
         metadata = {"classes": json.dumps(names), "input": how_to_make(image_shape)}
         if threshold is not None:
             metadata["threshold"] = repr(float(threshold))
+        if trained is not None and len(trained) < len(names):
+            metadata["trained"] = json.dumps(trained.tolist())
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString()

@@ -247,14 +247,16 @@ class Job:
 
     def frames(self, split):
         """The feature maps of all epochs that are there, each with its title."""
-        frames = []
+        frames, others = [], []
         for epoch in self.record.history:
             path = self.run.picture(f"{split}-epoch-{epoch.epoch}.png")
             if path.is_file():
                 try:
                     frames.append((plotting.read_dots(path), self.title(split, epoch)))
                 except ValueError as error:
-                    warn(f"{path} is left out of the GIF: {error}")
+                    others.append(f"{path} is left out of the GIF: {error}")
+        if others:
+            warn(f"{others[0]}{f'; and {len(others) - 1} more' * (len(others) > 1)}")
         return frames
 
     def end(self):

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 
 from support import cluster, recipe
 from support.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
@@ -46,14 +47,25 @@ def answer(argv, args):
         return end(args, how_to_install(error))
     except OSError as error:
         return end(args, f"{error.filename}: {error.strerror}" if error.filename else error)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError):  # MXNet has no class of its own for it
-            if not re.search("emory|bad_alloc|AlignedMalloc|temporarily unavailable", str(error)):
-                raise
-            atexit.register(os._exit, 1)  # its end would raise the error again
-        advice = "try a lower --batch_size, --num_classes or --feature_size"
-        return end(args, f"not enough memory: {advice}")
+    except Exception as error:
+        if lacks_memory(error):
+            if not isinstance(error, MemoryError):
+                atexit.register(os._exit, 1)  # MXNet's end would raise the error again
+            advice = "try a lower --batch_size, --num_classes or --feature_size"
+            return end(args, f"not enough memory: {advice}")
+        if args.kvstore == "device":
+            raise
+        traceback.print_exc()  # the others must hear of a fault of this program, too
+        return end(args, f"{type(error).__name__}, a fault of this program: see above")
     return 0
+
+
+def lacks_memory(error):
+    """Whether an error means that; MXNet has no class of its own for it."""
+    signs = "emory|bad_alloc|AlignedMalloc|temporarily unavailable"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search(signs, str(error))
+    )
 
 
 def end(args, error=None, status=1):
@@ -76,13 +88,19 @@ def act(args):
     prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
     from evaluation import compare, test
-    from prediction import predict
+    from prediction import image_files, predict
     from support.workers import Alone, Workers, serve
     from train import train
 
     if not alone and os.environ["DMLC_ROLE"] != "worker":
         serve()
         return
+    # What would fail after a training fails before it.
+    for paths in (args.predict, args.unknown and [args.unknown]):
+        if paths:
+            image_files(paths)
+    if args.export:
+        from export import export  # which needs more packages than the rest
     workers = Alone() if alone else Workers(args.kvstore, member)
     if args.train:
         train(args, workers)
@@ -94,8 +112,6 @@ def act(args):
             if getattr(args, action.__name__) and workers.leads:
                 action(args)
         if args.export and workers.leads:
-            from export import export  # which needs more packages than the rest
-
             export(args)
     workers.leave()
 
@@ -160,6 +176,9 @@ def check(args, error):
         error("--center_loss goes with --train")
     if softmax_only and given.eval_method == "knn":
         error("--eval_method knn needs centers: train with --center_loss")
+    limited = args.threshold is not None or (args.reject is not None and not args.unknown)
+    if softmax_only and limited:
+        error("--threshold and --reject need centers: train with --center_loss")
     if softmax_only and args.second_train:
         error("--second_train needs centers: train with --center_loss")
     if args.resume and not (args.train or args.second_train):
@@ -257,14 +276,14 @@ def new_parser():
     add(group, "--plotting", "draw the features of each epoch, and GIFs of them",
         action="store_true")
     add(group, "--unknown", "with --test: how well these images of no class are told from the test "
-        "images; a folder, or an IDX file", metavar="PATH")
+        "images; images, a folder of them, or an IDX file", metavar="PATH")
 
     group = parser.add_argument_group("prediction")
     add(group, "--format", "of the lines", choices=("text", "csv", "json"), default="text")
     add(group, "--threshold", "call an image unknown whose nearest center is farther than this",
         type=number(0))
     add(group, "--reject", "the same, at the distance that this share of the test images exceeds, "
-        "for example 0.05", type=share)
+        "for example 0.05; also of --unknown, and kept by --export", type=share)
     add(group, "--invert", "turn dark images on light ground into light ones on dark, and the "
         "other way round", action="store_true")
 

@@ -24,10 +24,9 @@ from bokeh.models import (
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
-from matplotlib.colors import to_hex
 from PIL import Image
 
-from plotting import MOST_NAMED_CLASSES, class_colors
+from plotting import COLORS, MOST_NAMED_CLASSES
 
 MOST_IMAGES = 10_000  # more would be much for a phone
 THUMBNAIL = 28  # pixels, the longer side at the most
@@ -176,6 +175,7 @@ def page(points, images, labels, predicted, nearest, distances, names, title):
             "x": points[kept, 0].astype(np.float32),
             "y": points[kept, 1].astype(np.float32),
             "label": labels[kept].astype(np.int32),
+            "color": (labels[kept] % len(COLORS)).astype(np.int32),
             "image": [thumbnail(images[i]) for i in kept],
             **{column: errors[kept].astype(np.uint8) for column, errors in wrong.items()},
             **{row: [html.escape(text) for text in texts] for row, texts in rows.items()},
@@ -283,10 +283,9 @@ def class_switches(present, names, style):
         options = [(str(k), label) for k, label in enumerate(labels)]
         value = [key for key, _ in options]
         return MultiSelect(options=options, value=value, size=8, **style), "value"
-    colors = class_colors(len(names))
     css = "span::before { content: '\\25cf'; margin-right: 3px; }\n"  # a dot
     for k, j in enumerate(present, 1):
-        css += f"label:nth-child({k}) span::before {{ color: {to_hex(colors[j])}; }}\n"
+        css += f"label:nth-child({k}) span::before {{ color: {COLORS[j % len(COLORS)]}; }}\n"
     style = {**style, "stylesheets": [*style["stylesheets"], InlineStyleSheet(css=css)]}
     boxes = CheckboxGroup(labels=labels, active=list(range(len(present))), inline=True, **style)
     return boxes, "active"
@@ -317,12 +316,11 @@ def feature_map(source, shown, chosen, wrong, num_classes, template):
         tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll="wheel_zoom",
     )  # fmt: skip
     plot.toolbar.logo = None
-    palette = [to_hex(color) for color in class_colors(num_classes)]
     dots = plot.scatter(
         "x", "y", source=source, view=CDSView(filter=shown),
         size=float(np.clip(80 / len(shown.indices) ** 0.3, 5, 10)),
         line_color="black", line_alpha=wrong,
-        fill_color=linear_cmap("label", palette, -0.5, num_classes - 0.5),
+        fill_color=linear_cmap("color", COLORS, -0.5, len(COLORS) - 0.5),
     )  # fmt: skip
     plot.add_tools(HoverTool(renderers=[dots], tooltips=template + ONE_TOOLTIP))
     for color, width in (("white", 5), ("black", 2)):

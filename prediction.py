@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 import utils
 from data import edges
 from support import folders, idx
-from support.console import note, say, warn
+from support.console import note, printable, say, warn
 from support.errors import UserError, check_signals
 from support.network import choose_contexts, restored
 from support.runs import find_run, open_run
@@ -67,10 +68,8 @@ def predict(args):
             say(line((str(path), name, probability, *near), args.format))
     if unlike:
         other = "dark on light" if trained.light_on_dark else "light on dark"
-        warn(
-            f"{unlike} of {len(paths)} images are {other}, unlike those of training: "
-            "--invert turns images"
-        )
+        advice = "leave --invert away" if args.invert else "--invert turns images"
+        warn(f"{unlike} of {len(paths)} images are {other}, unlike those of training: {advice}")
     if broken:
         raise UserError(f"{folders.some(broken)}: no image that can be read")
 
@@ -97,8 +96,9 @@ def image_files(paths):
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(path.rglob("*"))
-            files += [one for one in inside if one.suffix.lower() in folders.FORMATS]
+            inside = [Path(root, name) for root, _, names in os.walk(path, onerror=refuse)
+                      for name in names]  # fmt: skip
+            files += sorted(one for one in inside if one.suffix.lower() in folders.FORMATS)
         elif path.exists():
             files.append(path)
         else:
@@ -108,17 +108,21 @@ def image_files(paths):
     return files
 
 
+def refuse(error):
+    raise UserError(f"{error.filename} cannot be read ({error.strerror})") from error
+
+
 def line(row, form):
     """A row, whose columns are `COLUMNS`, as text, CSV or JSON."""
     if form == "json":
         return json.dumps(dict(zip(COLUMNS, row)))
     if form == "csv":
         file = io.StringIO()
-        csv.writer(file, lineterminator="").writerow("" if one is None else one for one in row)
-        return file.getvalue()
+        csv.writer(file).writerow("" if one is None else one for one in row)
+        return file.getvalue()[: -len("\r\n")]
     path, name, probability, nearest, distance = row
     near = "" if nearest is None else f", nearest center {nearest} at {distance:.4g}"
-    return f"{path}: {name} (probability {probability:.4f}{near})"
+    return f"{printable(path)}: {name} (probability {probability:.4f}{near})"
 
 
 def tell_unknown(path, trained, net, centers, ctx, known, share):
@@ -148,7 +152,7 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
     scores = {"largest class probability": (-known.probability, -unknown.probability)}
     if centers is not None:
         scores["distance to the nearest center"] = (known.distance, unknown.distance)
-    lines = [f"{len(images)} unknown images of {path}, with {share:.0%} of the test set refused:"]
+    lines = [f"{len(images)} unknown images of {path}, {100 * share:g}% of the test set refused:"]
     for name, (ours, theirs) in scores.items():
         truth = np.repeat([0, 1], [len(ours), len(theirs)])
         area = roc_auc_score(truth, np.concatenate([ours, theirs]))
@@ -162,6 +166,8 @@ def read_unknown(path, shape):
     if path.is_file() and path.suffix.lower() not in folders.FORMATS:
         images = idx.read_idx(path, (3, 4), (idx.BYTES,))
         images = images.reshape(*images.shape[:3], -1).transpose(0, 3, 1, 2)
+        if not len(images):
+            raise UserError(f"{path} has no image")
         if images.shape[1:] != tuple(shape):
             raise UserError(f"{path}: its images are {images.shape[1:]}, not {tuple(shape)}")
         return images

@@ -108,7 +108,7 @@ def train_epoch(learner, split, epoch):
         for slices in batches(
             split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps
         ):
-            learner.set_learning_rates(epoch + sum(sizes) / len(order))
+            learner.set_learning_rates(epoch + len(sizes) * recipe.batch_size / len(order))
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
             bar.update(sizes[-1])

@@ -74,7 +74,7 @@ def predict(net, centers, images, ctx, classes=None):
     if classes is None or len(classes) == len(centers):
         nearest = nearest_center(features, centers)
     else:
-        nearest = classes[nearest_center(features, centers[classes])]
+        nearest = classes[nearest_center(features, centers[classes])].astype(np.int64)
     between = features.astype(np.float64) - centers[nearest]
     return answers._replace(nearest=nearest, distance=np.linalg.norm(between, axis=1))
 

@@ -17,8 +17,11 @@ import time
 from support.console import fail, note, say
 from support.errors import SIGNALS, UserError, check_signals, received
 
-VARIABLES = ("DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_NUM_SERVER", "DMLC_NUM_WORKER")
+NUMBERS = ("DMLC_NUM_SERVER", "DMLC_NUM_WORKER")
+VARIABLES = ("DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", *NUMBERS)
 PATIENCE = 15  # seconds until a process that waits says for what
+PARTING = 60  # seconds in which all must have left
+LONGEST = 2**16  # bytes of a line
 GRACE = 5  # seconds in which a process that has a signal may end in its own way
 KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 AGAIN = "start all processes again, with --resume"
@@ -49,16 +52,24 @@ def join(flags):
     global here
     role, address = read_environment()
     here = (Scheduler if role == "scheduler" else Member)(address)
-    here.meet({"role": role, "flags": flags, **{name: os.environ[name] for name in VARIABLES[2:]}})
+    here.meet({"role": role, "flags": flags, **{name: os.environ[name] for name in NUMBERS}})
     # From here on MXNet waits, during which a handler of Python's would wait too.
     for one in SIGNALS:
         signal.signal(one, signal.SIG_DFL)
     return here
 
 
+def be_last():
+    """Be the one who says why this process ends; a signal ends it at once from here on."""
+    ending.acquire()
+    if threading.current_thread() is threading.main_thread():
+        for one in SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+
+
 def end(status, error=None):
     """End this process, and say why to the user and to all others."""
-    ending.acquire()
+    be_last()
     if error is not None:
         fail(error)
     if here is not None:
@@ -92,9 +103,10 @@ def read_environment():
 def explained(host, port):
     try:
         yield
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no name of a machine"
         raise UserError(
-            f"the scheduler cannot be at {host}:{port} ({error.strerror}): "
+            f"the scheduler cannot be at {host}:{port} ({reason}): "
             "change DMLC_PS_ROOT_URI or DMLC_PS_ROOT_PORT"
         ) from error
 
@@ -104,6 +116,18 @@ def keep_alive(connection):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in KEEP_ALIVE.items():
         connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def leave_in_time():
+    """End this process some time after all should have left: MXNet would wait for ever."""
+
+    def end_it():
+        fail("another process ended while all were leaving; what was trained is kept")
+        os._exit(1)
+
+    timer = threading.Timer(PARTING, end_it)
+    timer.daemon = True
+    timer.start()
 
 
 def to_line(**message):
@@ -116,7 +140,7 @@ class Member:
     def __init__(self, address):
         self.address = address
         self.connection = None
-        self.met = threading.Event()
+        self.met, self.left = threading.Event(), threading.Event()
 
     def meet(self, hello):
         """Connect to the scheduler, and wait until it says that all are there."""
@@ -126,11 +150,14 @@ class Member:
             f"{hello['DMLC_NUM_SERVER']} server(s) and {hello['DMLC_NUM_WORKER']} worker(s)"
         )
         began, noted = time.monotonic(), False
-        while self.connection is None:
+        while True:
             check_signals()
             with contextlib.suppress(OSError):
                 self.connection = socket.create_connection(self.address, timeout=1)
-                break
+                # Where nobody listens the system may connect a socket with itself.
+                if self.connection.getsockname() != self.connection.getpeername():
+                    break
+                self.connection.close()
             if not noted and time.monotonic() - began > PATIENCE:
                 note(f"still waiting for the scheduler at {where}: is it started there?")
                 noted = True
@@ -141,6 +168,7 @@ class Member:
         threading.Thread(target=self.listen, daemon=True).start()
         while not self.met.wait(0.2):
             check_signals()
+        check_signals()
 
     def send(self, **message):
         with contextlib.suppress(OSError):  # `listen` will know
@@ -152,11 +180,13 @@ class Member:
         with contextlib.suppress(OSError), self.connection.makefile("rb") as lines:
             for line in lines:
                 try:
-                    message = json.loads(line)
-                except ValueError:
+                    message = dict(json.loads(line))
+                except (ValueError, TypeError, RecursionError):
                     error = "what answers at {}:{} is no scheduler".format(*self.address)
                     break
                 if "leave" in message:
+                    self.left.set()
+                    leave_in_time()
                     return
                 if "note" in message:
                     note(message["note"])
@@ -168,7 +198,7 @@ class Member:
                     break
         if received:  # then this process may be about to end by itself, as the others do
             time.sleep(GRACE)
-        ending.acquire()
+        be_last()
         fail(error)
         os._exit(1)
 
@@ -184,6 +214,7 @@ class Member:
     def leave(self):
         """Let all end, each when it is ready."""
         self.send(leave=True)
+        self.left.wait()
 
 
 class Peer:
@@ -201,7 +232,8 @@ class Scheduler:
 
     def __init__(self, address):
         self.address = address
-        self.peers = []
+        self.connected = []  # all, and
+        self.peers = []  # those that have said who they are
         self.leaving = False
         self.selector = selectors.DefaultSelector()
         with explained(*address):
@@ -211,11 +243,10 @@ class Scheduler:
     def meet(self, hello):
         """Wait until all are there, then let them go on."""
         self.hello = hello
-        wanted = {role: int(hello[f"DMLC_NUM_{role.upper()}"]) for role in ("server", "worker")}
-        self.wanted = dict(wanted)
+        self.wanted = {"server": int(hello[NUMBERS[0]]), "worker": int(hello[NUMBERS[1]])}
         say(
             "scheduler: waiting at {}:{} for {} server(s) and {} worker(s)".format(
-                *self.address, *wanted.values()
+                *self.address, *self.wanted.values()
             )
         )
         began, noted = time.monotonic(), False
@@ -227,9 +258,12 @@ class Scheduler:
                 note(f"still waiting for {text}")
                 self.send(note=f"the scheduler is still waiting for {text}")
                 noted = True
-        with socket.socket() as probe:  # a port that MXNet can have
-            probe.bind((self.address[0], 0))
-            port = probe.getsockname()[1]
+        check_signals()
+        # A port that MXNet can have: bound here so that nobody else takes it meanwhile.
+        self.reserved = socket.socket()
+        self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.reserved.bind((self.address[0], 0))
+        port = self.reserved.getsockname()[1]
         os.environ["DMLC_PS_ROOT_PORT"] = str(port)
         self.send(port=port)
         threading.Thread(target=self.listen, daemon=True).start()
@@ -248,24 +282,26 @@ class Scheduler:
         """Hear who comes, and what those who are there say."""
         for key, _ in self.selector.select(timeout=0.2):
             if key.data is None:
-                connection, _ = key.fileobj.accept()
-                keep_alive(connection)
-                self.selector.register(connection, selectors.EVENT_READ, Peer(connection))
+                with contextlib.suppress(OSError):  # it may have gone already
+                    connection, _ = key.fileobj.accept()
+                    keep_alive(connection)
+                    self.connected.append(Peer(connection))
+                    self.selector.register(connection, selectors.EVENT_READ, self.connected[-1])
             else:
                 self.hear(key.data)
 
     def hear(self, peer):
         try:
-            content = peer.connection.recv(2**16)
+            content = peer.connection.recv(LONGEST)
         except OSError:
             content = b""
         *lines, peer.heard = (peer.heard + content).split(b"\n")
         try:
             for line in lines:
                 self.answer(peer, json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             content = b""  # whoever that is, it is none of us
-        if not content:
+        if not content or len(peer.heard) > LONGEST:
             self.dismiss(peer)
             if peer in self.peers and not self.leaving:
                 self.end(f"{peer.name} has ended or cannot be reached: {AGAIN}", peer)
@@ -275,9 +311,10 @@ class Scheduler:
             self.welcome(peer, message["hello"], message["process"])
         elif "name" in message:
             peer.name = message["name"]
-        elif "leave" in message:
+        elif "leave" in message and peer in self.peers and not self.leaving:
             self.leaving = True
             self.send(leave=True)
+            leave_in_time()
         elif "error" in message and peer in self.peers:
             self.end(f"{peer.name}: {message['error']}", peer)
 
@@ -287,15 +324,16 @@ class Scheduler:
         peer.name = f"a {role} ({process})"
         if role not in self.missing():
             there = self.wanted[role]
-            peer.connection.sendall(
-                to_line(error=f"all {there} {role}(s) that DMLC_NUM_{role.upper()} asks for are "
-                        "there already: start one less, or all again with a higher number")
-            )  # fmt: skip
+            with contextlib.suppress(OSError):
+                peer.connection.sendall(
+                    to_line(error=f"all {there} {role}(s) that DMLC_NUM_{role.upper()} asks for "
+                            "are there already: start one less, or all again with a higher number")
+                )  # fmt: skip
             self.dismiss(peer)
             return
         peer.hello = hello
         self.peers.append(peer)
-        for name in VARIABLES[2:]:
+        for name in NUMBERS:
             self.compare(name, self.hello[name], "the scheduler", hello[name], peer.name)
         if role == "worker":
             first = next(one for one in self.peers if one.hello["role"] == "worker")
@@ -311,12 +349,14 @@ class Scheduler:
             )
 
     def dismiss(self, peer):
-        self.selector.unregister(peer.connection)
-        peer.connection.close()
+        if peer in self.connected:
+            self.connected.remove(peer)
+            self.selector.unregister(peer.connection)
+            peer.connection.close()
 
     def end(self, error, but=None):
         """End all processes, `but` one that has ended already."""
-        ending.acquire()
+        be_last()
         fail(error)
         self.send_last(error, but)
         self.turn_away(error)
@@ -329,27 +369,28 @@ class Scheduler:
     def send_last(self, error, but=None):
         self.send(but, error=error)
         # A connection that is closed before all was read may lose what was sent.
-        for peer in self.peers:
+        for peer in self.connected:
             with contextlib.suppress(OSError):
                 peer.connection.shutdown(socket.SHUT_WR)
                 peer.connection.settimeout(GRACE)
-                while peer.connection.recv(2**16):
+                while peer.connection.recv(LONGEST):
                     pass
 
     def turn_away(self, error):
         """Tell those who are still to come that it is over."""
         until = time.monotonic() + PATIENCE
         with contextlib.suppress(OSError):
-            for _ in range(sum(self.missing().values())):
+            unheard = len(self.connected) - len(self.peers)
+            for _ in range(sum(self.missing().values()) - unheard):
                 self.listener.settimeout(max(0.1, until - time.monotonic()))
                 connection, _ = self.listener.accept()
                 connection.settimeout(1)
                 with connection, contextlib.suppress(OSError):
-                    connection.recv(2**16)
+                    connection.recv(LONGEST)
                     connection.sendall(to_line(error=error))
 
     def send(self, but=None, **message):
-        for peer in self.peers:
+        for peer in list(self.connected):
             if peer is not but:
                 with contextlib.suppress(OSError):
                     peer.connection.sendall(to_line(**message))

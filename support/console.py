@@ -48,6 +48,12 @@ def write(text, stream):
         stream.flush()
 
 
+def printable(text):
+    """A text that may hold anything, such as a path, as one line that harms no terminal."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(shown)
+
+
 def progress(items=None, disable=None, **kwargs):
     """A progress bar of tqdm, by default where there is a terminal; it may be lost."""
     from tqdm import tqdm

@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import warnings
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import joblib
@@ -12,20 +14,22 @@ import numpy as np
 import psutil
 from PIL import Image, ImageOps
 
-from support.console import progress, say, warn
+from support.console import printable, progress, say, warn
 from support.errors import UserError, check_signals
 from support.files import read_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 TEST_SHARE = 10  # one image of so many, where no test images are set apart
-CHUNK = 500  # images that a process decodes at once
+CHUNK = 100  # images that a thread decodes at once
 NAMED = 3  # files that a message names
 
 
 def holds_images(folder):
-    """Whether a data set's folder has folders in it, as those of images have and IDX's has not."""
+    """Whether a data set's folder has folders in it, and none of IDX's files."""
     with contextlib.suppress(OSError):
-        return any(map(Path.is_dir, visible(folder)))
+        there = visible(folder)
+        idx = any(re.search(r"(images|labels)[-.]idx\d", path.name) for path in there)
+        return not idx and any(map(Path.is_dir, there))
     return False
 
 
@@ -50,8 +54,8 @@ def class_names(folder):
         )
     seen = {}
     for name in names:
-        if not name.isprintable():
-            raise UserError(f"{root} has a class whose name cannot be printed: {name!r}")
+        if not name.isprintable() or name == "unknown":  # which refused images are called
+            raise UserError(f"{root} has a class that must have another name: {name!r}")
         if name.lower() in seen:
             raise UserError(
                 f"{root} has the classes {seen[name.lower()]} and {name}, which differ in case "
@@ -75,8 +79,8 @@ def read(folder, size, color):
     Parameters
     ----------
     folder : Path
-        With ``train/<class>/*`` and ``test/<class>/*``; without ``test`` a tenth of every class,
-        the same for ever, is set apart.
+        With ``train/<class>/*`` and ``test/<class>/*``; without ``test`` a tenth of every class is
+        set apart, the same as long as the files are.
     size : int
         To how many pixels each side is brought.
     color : bool
@@ -109,7 +113,10 @@ def read(folder, size, color):
         )
     for name, paths in zip(names, files):
         if not paths:
-            raise UserError(f"{root / name} has no image to train with")
+            raise UserError(
+                f"{root / name} has no image to train with: a class needs one, or two where there "
+                "is no folder test"
+            )
     shape = (3 if color else 1, size, size)
     splits = [read_files(paths, shape) for paths in (files, test_files)]
     missing = np.setdiff1d(np.arange(len(names)), splits[0][1])
@@ -149,12 +156,12 @@ def list_class(folder):
 
 def some(paths):
     """The first of some files, and how many they are."""
-    named = ", ".join(map(str, paths[:NAMED]))
+    named = ", ".join(map(printable, paths[:NAMED]))
     return f"{named}, ... ({len(paths)} files)" if len(paths) > NAMED else named
 
 
 def read_files(files, shape):
-    """Decode images, in several processes if they are many.
+    """Decode images, in as many threads as there are cores: Pillow does not hold them up.
 
     Parameters
     ----------
@@ -177,15 +184,12 @@ def read_files(files, shape):
             "more than half of the free memory: choose a smaller --image_size"
         )
     images = np.empty((len(paths), *shape), np.uint8)
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    # Processes take a second to start.
-    jobs = joblib.cpu_count(only_physical_cores=True) if len(chunks) > 2 else 1
-    decoded = joblib.Parallel(jobs, return_as="generator")(
-        joblib.delayed(decode)(chunk, shape) for chunk in chunks
-    )
+    chunks = [(paths[start : start + CHUNK], shape) for start in range(0, len(paths), CHUNK)]
     whole, start = np.ones(len(paths), bool), 0
-    with progress(total=len(paths), desc="reading images", unit=" images") as bar:
-        for chunk in decoded:
+    bar = progress(total=len(paths), desc="reading images", unit=" images")
+    cores = joblib.cpu_count(only_physical_cores=True)
+    with quiet(), bar, ThreadPool(max(1, min(cores, len(chunks)))) as pool:
+        for chunk in pool.imap(lambda arguments: decode_quietly(*arguments), chunks):
             check_signals()
             for image in chunk:
                 whole[start] = image is not None
@@ -201,6 +205,11 @@ def read_files(files, shape):
 
 def decode(paths, shape):
     """Images (C, H, W) uint8, or None where one cannot be read."""
+    with quiet():
+        return decode_quietly(paths, shape)
+
+
+def decode_quietly(paths, shape):
     images = []
     for path in paths:
         try:
@@ -208,6 +217,14 @@ def decode(paths, shape):
         except ValueError:
             images.append(None)
     return images
+
+
+@contextlib.contextmanager
+def quiet():
+    """Without the warnings of decoders; around threads, not in them: the filters are the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_image(path, shape):
@@ -230,22 +247,20 @@ def read_image(path, shape):
     channels, height, width = shape
     mode = "RGB" if channels == 3 else "L"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = io.BytesIO(read_file(path))
-            with Image.open(content, formats=sorted(set(FORMATS.values()))) as image:
-                image.draft(mode, (width, height))  # a JPEG need not be decoded whole
-                image = ImageOps.exif_transpose(image)
-                if image.mode.startswith("I"):  # 16 bits
-                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                if "A" in image.getbands() or "transparency" in image.info:
-                    image = image.convert("RGBA")
-                    white = Image.new("RGBA", image.size, "white")
-                    image = Image.alpha_composite(white, image)
-                image = image.convert(mode)
-                if image.size != (width, height):
-                    image = image.resize((width, height), Image.Resampling.BILINEAR)
-                pixels = np.asarray(image)
+        content = io.BytesIO(read_file(path))
+        with Image.open(content, formats=sorted(set(FORMATS.values()))) as image:
+            image.draft(mode, (width, height))  # a JPEG need not be decoded whole
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if "A" in image.getbands() or "transparency" in image.info:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            image = image.convert(mode)
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(image)
     except Exception as error:  # decoders fail in many ways
         raise ValueError(f"{path} cannot be read as an image") from error
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)

@@ -72,7 +72,8 @@ def find_idx(folder, split, part):
     if not found:
         raise UserError(
             f"{folder} has no file {name} or {name}.gz, nor one of a like name, but "
-            f"{', '.join(there[:8]) + ', ...' * (len(there) > 8) or 'nothing'}"
+            f"{', '.join(there[:8]) + ', ...' * (len(there) > 8) or 'nothing'}; images go to "
+            "DIR/train/<class>/ and DIR/test/<class>/, or DIR/<class>/"
         )
     return folder / found.popitem()[1]
 

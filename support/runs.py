@@ -273,12 +273,12 @@ class Trained(NamedTuple):
             The names of the classes are others.
         """
         if self.record and not self.record.same_data(dataset):
-            names = self.record.dataset.get("names")
-            if names != dataset.names:
-                ours, theirs = (", ".join(one or ["numbers"]) for one in (names, dataset.names))
+            ours = [self.name_of(j) for j in range(self.network.num_classes)]
+            theirs = dataset.names or list(map(str, range(self.network.num_classes)))
+            if ours != theirs:
                 raise UserError(
-                    f"{self.run.prefix} was trained on the classes {ours}, and {dataset.name} has "
-                    f"{theirs}"
+                    f"{self.run.prefix} was trained on the classes {', '.join(ours)}, and "
+                    f"{dataset.name} has {', '.join(theirs)}: choose another --data_dir or --prefix"
                 )
             warn(
                 f"{self.run.prefix} was trained on {self.record.dataset['name']}, and is now used "

@@ -1,6 +1,8 @@
 """People's own images: every layout, format and mode, and an answer to each that is wrong."""
 
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ def load(folder, names="ab", **flags):
 
 
 def test_digits_as_pictures_are_the_digits(cli, tmp_path):
-    """600 test digits written as PNGs by class: the very same set, and the same training."""
+    """500 digits written as PNGs by class: the very same set, and it trains."""
     split = mnist5k().train
     rows = np.arange(0, len(split.labels), 8)
     for row in rows:
@@ -149,12 +151,21 @@ def test_images_are_turned_as_their_exif_says(tmp_path):
     assert image[0, :, -3].min() > 200 and image[0, :, 3].max() < 50
 
 
-def test_many_images_are_decoded_by_several_processes(tmp_path, monkeypatch):
+def test_many_images_are_decoded_by_several_threads(tmp_path, monkeypatch):
     write_images(tmp_path / "own", count=20, size=16)
     alone = load(tmp_path / "own", image_size=16)
     monkeypatch.setattr(folders, "CHUNK", 4)
+    monkeypatch.setattr(folders.joblib, "cpu_count", lambda **kwargs: 3)
+    threads, read_image = set(), folders.read_image
+
+    def noted(*args):
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        return read_image(*args)
+
+    monkeypatch.setattr(folders, "read_image", noted)
     several = load(tmp_path / "own", image_size=16)
-    assert several.fingerprint == alone.fingerprint
+    assert several.fingerprint == alone.fingerprint and len(threads) >= 3
 
 
 def test_what_cannot_be_read_is_left_out_and_named(cli, own):
@@ -189,6 +200,10 @@ WRONG = {
         lambda own: write_images(own / "train", "A"),
         "classes A and a, which differ in case only",
     ),
+    "a class of the name for refused ones": (
+        lambda own: (own / "train" / "a").rename(own / "train" / "unknown"),
+        "must have another name: 'unknown'",
+    ),
     "no training": (lambda own: (own / "train").rename(own / ".train"), "no folder train"),
     "no test images": (
         lambda own: [path.unlink() for path in own.glob("test/*/*")],
@@ -205,8 +220,22 @@ def test_what_is_wrong_is_one_line(cli, own, wrong):
     assert_one_line(done._replace(err=done.err.splitlines()[-1]), words)
 
 
+def test_digits_in_folders_are_the_classes_of_mnist(tmp_path, trained):
+    for i, (image, label) in enumerate(zip(*mnist5k().test)):
+        if i % 5 == 0:
+            folder = tmp_path / "own" / ("train" if i % 2 else "test") / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0]).save(folder / f"{i}.png")
+    done = trained("--test", "--data_dir", "own")
+    assert done.status == 0 and "is now used on other data: own" in done.err, done.err
+
+
 def test_flags_that_do_not_go_with_the_data(cli, own):
-    assert_one_line(cli("--train", *ONE, "--num_classes", 5), "own has 2 classes", "is 5")
+    assert_one_line(
+        cli("--train", *ONE, "--num_classes", 5),
+        "own has 2 classes, not 5",
+        "leave --num_classes away",
+    )
     done = cli("--train", "--data_dir", "digits", "--color", *QUICK)
     assert_one_line(done, "--color are for folders of images")
 

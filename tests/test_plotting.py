@@ -59,7 +59,7 @@ def test_a_gif_has_all_frames(tmp_path):
     assert images.shape == (4, 640, 640, 3)
     # The last one has the scale that it would have alone; in the others the dots lie as they do.
     alone = iio.imread(path, mode="RGB").astype(int)
-    assert np.abs(images[-1].astype(int) - alone).mean() < 5
+    assert np.abs(images[-1].astype(int) - alone).mean() < 2
     widths = [spread(image) for image in images]
     np.testing.assert_allclose(np.array(widths[:3]) / widths[3], [0.1, 0.2, 0.3], atol=0.03)
 

@@ -1,5 +1,6 @@
 """Training by several processes on this machine: equal to one, and never waiting for the dead."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -191,8 +192,6 @@ def assert_all_say(done, *words):
 def test_an_error_of_one_worker_is_said_by_all(tmp_path, data_dir, words):
     write_digits(tmp_path / "digits")
     write_digits(tmp_path / "others", train=128)
-    data = tmp_path / "data"
-    data.symlink_to("digits")
     flags = (*FLAGS, "--kvstore", "dist_sync", "--epochs", 1, "--data_dir", "here/digits")
     processes = []
     for number, env in enumerate(environments(1, 2)):
@@ -237,9 +236,13 @@ def test_one_worker_too_many_is_refused_and_troubles_nobody(tmp_path):
     wait_for_an_epoch(tmp_path, processes)
     (port,) = {int(text) for text in re.findall(r"127.0.0.1:(\d+)", processes[0].stdout.readline())}
     *_, env = environments(1, 1)
+    for line in (b"GET / HTTP/1.1\r\n\r\n", b"[" * 50_000 + b"\n", b"x" * 70_000):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(line)
+            with contextlib.suppress(ConnectionResetError):
+                assert not stranger.recv(100)
     with socket.create_connection(("127.0.0.1", port)) as stranger:
-        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert not stranger.recv(100)
+        stranger.sendall(b'{"leave": true}\n{"error": "no"}\n')
     extra = run(*flags, cwd=tmp_path, env={**env, "DMLC_PS_ROOT_PORT": str(port)})
     assert_one_line(extra, "all 1 worker(s) that DMLC_NUM_WORKER asks for are there already")
     assert all(process.poll() is None for process in processes)
@@ -248,7 +251,51 @@ def test_one_worker_too_many_is_refused_and_troubles_nobody(tmp_path):
         assert "rank 0: interrupted" in done.err
 
 
-def test_what_is_no_scheduler_is_named(tmp_path):
+def test_who_is_connected_and_unheard_hears_the_reason_too(tmp_path):
+    """The three others are enough to see that the numbers differ."""
+    scheduler, _, *workers = environments(1, 2)
+    flags = ("--train", "--kvstore", "dist_sync")
+    process = start(*flags, cwd=tmp_path, env=scheduler)
+    address = process.stdout.readline().split()[3].split(":")
+    with socket.create_connection((address[0], int(address[1]))) as late:
+        processes = [process] + [
+            start(*flags, cwd=tmp_path, env={**env, "DMLC_NUM_WORKER": count})
+            for env, count in zip(workers, "23")
+        ]
+        late.settimeout(60)
+        assert b"DMLC_NUM_WORKER is 2 at the scheduler, but 3 at" in late.recv(1000)
+    began = time.monotonic()
+    assert_all_say(finish(processes), "DMLC_NUM_WORKER is 2 at the scheduler, but 3 at")
+    assert time.monotonic() - began < 30
+
+
+def test_a_fault_of_the_program_in_one_worker_ends_all(tmp_path):
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", "9")
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import main"
+    script += """
+from support.startup import prepare_mxnet
+import os
+role = os.environ.pop("DMLC_ROLE"); prepare_mxnet(); os.environ["DMLC_ROLE"] = role
+import train
+def broken(*args): raise TypeError("no such thing")
+train.train_epoch = broken
+main.main(sys.argv[1:])
+"""
+    *envs, env = environments(1, 2)
+    processes = [start(*flags, cwd=tmp_path, env=one) for one in envs]
+    command = [sys.executable, "-c", script, *map(str, flags)]
+    processes.append(
+        subprocess.Popen(command, cwd=tmp_path, env=env, stdout=-1, stderr=-1, text=True)
+    )
+    for done in finish(processes):
+        assert done.status == 1
+        line = done.err.strip().splitlines()[-1]
+        assert "TypeError, a fault of this program: see above" in line, done.err
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 400 Bad Request\r\n", b"0\n"])
+def test_what_is_no_scheduler_is_named(tmp_path, line):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         *_, env = environments(1, 1)
@@ -258,7 +305,7 @@ def test_what_is_no_scheduler_is_named(tmp_path):
         )  # fmt: skip
         connection, _ = server.accept()
         with connection:
-            connection.sendall(b"HTTP/1.1 400 Bad Request\r\n")
+            connection.sendall(line)
             (done,) = finish([process])
     assert_one_line(done, f"what answers at 127.0.0.1:{port} is no scheduler")
 
@@ -306,6 +353,7 @@ def test_ctrl_c_on_the_line_of_the_page_ends_all(tmp_path):
     [
         ("DMLC_PS_ROOT_URI", "", "Several machines"),
         ("DMLC_PS_ROOT_URI", "no.such.host.invalid", "DMLC_PS_ROOT_URI"),
+        ("DMLC_PS_ROOT_URI", "a..b", "no name of a machine"),
         ("DMLC_PS_ROOT_PORT", "70000", "Several machines"),
         ("DMLC_NUM_SERVER", "0", "Several machines"),
         ("DMLC_NUM_WORKER", "two", "Several machines"),
