@@ -14,6 +14,7 @@ from typing import NamedTuple
 import imageio.v3 as iio
 import matplotlib.style
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -32,6 +33,10 @@ COLORS = (
     "#717581", "#92dadd",
 )  # fmt: skip
 MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
+CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "SimHei", "Microsoft YaHei",
+)  # fmt: skip
 MOST_LETTERS = 12  # of a class's name that are drawn
 MOST_FEATURES = 2000  # of which all products are taken
 LOSSES = [column for column in COLUMNS if column.endswith("loss")]
@@ -44,10 +49,17 @@ def own_style(draw):
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs):
-        with matplotlib.style.context("default"):
+        with matplotlib.style.context(["default", {"font.family": fonts()}]):
             return draw(*args, **kwargs)
 
     return drawn
+
+
+@functools.lru_cache(maxsize=1)
+def fonts():
+    """matplotlib's own font, and those of this machine that have what it lacks."""
+    there = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in CJK_FONTS if name in there)]
 
 
 class Dots(NamedTuple):

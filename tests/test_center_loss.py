@@ -217,6 +217,7 @@ def test_half_precision_trains_like_single(formulation, hybridize, optimizer, wa
         whole = outside if way == "load inside" else block
         if hybridize:
             block.hybridize()
+        block(mx.nd.array(feature, dtype="float32"), mx.nd.array(label))  # as it was until now
         if way == "cast" or dtype == "float32":
             whole.cast(dtype)
         else:
