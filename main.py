@@ -95,13 +95,13 @@ def act(args):
     if not alone and os.environ["DMLC_ROLE"] != "worker":
         serve()
         return
-    # What would fail after a training fails before it.
-    for paths in (args.predict, args.unknown and [args.unknown]):
-        if paths:
-            image_files(paths)
-    if args.export:
-        from export import export  # which needs more packages than the rest
     workers = Alone() if alone else Workers(args.kvstore, member)
+    if workers.leads:  # what would fail after a training fails before it
+        for paths in (args.predict, args.unknown and [args.unknown]):
+            if paths:
+                image_files(paths)
+        if args.export:
+            from export import export  # which needs more packages than the rest
     if args.train:
         train(args, workers)
     with after_training(args.train):

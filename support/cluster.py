@@ -270,7 +270,7 @@ class Scheduler:
 
     def missing(self):
         """How many there should be of each role, and are not."""
-        roles = [peer.hello["role"] for peer in self.peers if peer.hello]
+        roles = [peer.hello["role"] for peer in self.peers]
         left = {role: count - roles.count(role) for role, count in self.wanted.items()}
         return {role: count for role, count in left.items() if count}
 
