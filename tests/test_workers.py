@@ -145,7 +145,7 @@ def test_when_one_dies_the_others_say_who_and_end(tmp_path, victim, called):
         assert done.status == 1 and "Traceback" not in done.err
         last = done.err.strip().splitlines()[-1]
         assert f"main.py: error: {called}" in last.replace("the s", "s") and "--resume" in last
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
     dead.communicate()
     # What was finished is kept, and a single process goes on with it.
     epochs = len((tmp_path / "output" / "center-loss-history.csv").read_text().splitlines()) - 1
@@ -219,7 +219,7 @@ def test_flags_that_do_not_agree_are_named_by_all(tmp_path, last, words):
     began = time.monotonic()
     done = finish(launch(tmp_path, 1, 2, *flags, last=last))
     assert_all_say(done, *words, "at a worker (process ", "start all processes with the same flags")
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("name", ["DMLC_NUM_WORKER", "DMLC_NUM_SERVER"])
@@ -266,7 +266,7 @@ def test_who_is_connected_and_unheard_hears_the_reason_too(tmp_path):
         assert b"DMLC_NUM_WORKER is 2 at the scheduler, but 3 at" in late.recv(1000)
     began = time.monotonic()
     assert_all_say(finish(processes), "DMLC_NUM_WORKER is 2 at the scheduler, but 3 at")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
 
 
 def test_a_fault_of_the_program_in_one_worker_ends_all(tmp_path):
