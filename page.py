@@ -243,7 +243,7 @@ def models(source, names, rows, errors):
     count = len(source.data["label"])
     shown = IndexFilter(indices=list(range(count)))
     chosen = ColumnDataSource({"x": [], "y": []})
-    plot = feature_map(source, shown, chosen, errors[-1], len(names), template)
+    plot = feature_map(source, shown, chosen, errors[-1], template)
 
     style = {"stylesheets": [InlineStyleSheet(css=STYLE)], "sizing_mode": "stretch_width"}
     chooser = Spinner(
@@ -291,7 +291,7 @@ def class_switches(present, names, style):
     return boxes, "active"
 
 
-def feature_map(source, shown, chosen, wrong, num_classes, template):
+def feature_map(source, shown, chosen, wrong, template):
     """The map: a dot an image of those `shown`, and a ring around the one `chosen`.
 
     Parameters
@@ -300,7 +300,6 @@ def feature_map(source, shown, chosen, wrong, num_classes, template):
     shown : IndexFilter
     wrong : str
         The column that is 1 where the dot is to have an edge.
-    num_classes : int
     template : str
         Of the tooltip.
 

@@ -37,9 +37,10 @@ def predict(args):
         Anything that the user can mend; images that cannot be read are named at the end.
     """
     run = find_run(args.prefix, args.ckpt_dir, args.out_dir, tell=note)
-    wanted = "--threshold or --reject" if limited(args) else None
+    limited = args.threshold is not None or args.reject is not None
+    wanted = "--threshold or --reject" if limited else None
     trained = open_run(run, args.given, needs_centers_for=wanted)
-    threshold = threshold_of(trained, args)
+    threshold = args.threshold if args.reject is None else trained.threshold(args.reject)
     paths = image_files(args.predict)
     (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
     net, centers = restored(trained, trained.image_shape, ctx)
@@ -72,17 +73,6 @@ def predict(args):
         warn(f"{unlike} of {len(paths)} images are {other}, unlike those of training: {advice}")
     if broken:
         raise UserError(f"{folders.some(broken)}: no image that can be read")
-
-
-def limited(args):
-    return args.threshold is not None or args.reject is not None
-
-
-def threshold_of(trained, args):
-    """The distance beyond which an image is unknown, or None."""
-    if args.reject is None:
-        return args.threshold
-    return trained.threshold(args.reject)
 
 
 def image_files(paths):
