@@ -1,0 +1,73 @@
+"""Train a run with several seeds, to see how much of its accuracy is chance.
+
+`python -m experiments.seeds SEEDS` takes the flags of a training by `main.py`, and trains with the
+seeds 0 to SEEDS - 1, one after the other. The first run has the very prefix, and is what `main.py`
+trains; the others have `-seed-1` and so on after it. What is finished already is not trained again,
+and what was interrupted goes on. The table has the mean and the standard deviation (that of a
+sample, divided by SEEDS - 1) of the test accuracies in the last epoch.
+"""
+
+import argparse
+import statistics
+import sys
+
+import main
+from experiments import run_main
+from support.errors import UserError
+from support.startup import how_to_install, prepare_mxnet
+
+
+def prefix_of(prefix, seed):
+    """The prefix of the run with a seed."""
+    return f"{prefix}-seed-{seed}" if seed else prefix
+
+
+def train(seeds, flags):
+    """Train what is not trained yet; returns the table."""
+    args = main.parse(flags)
+    if not (args.train or args.second_train):
+        raise UserError("a run can only be trained by --train or --second_train")
+    if "seed" in args.given:
+        raise UserError("the seeds are chosen here: leave --seed away")
+    prefixes = [prefix_of(args.prefix, seed) for seed in range(seeds)]
+    for seed, prefix in enumerate(prefixes):
+        run_main(*flags, "--prefix", prefix, "--seed", seed, "--resume")
+    prepare_mxnet()
+    from support.runs import Run
+
+    lines = ["| run | seeds | epochs | class prediction | KNN search |", "| --- " * 5 + "|"]
+    for asked, suffix in ((args.train, ""), (args.second_train, "-second")):
+        if asked:
+            runs = [Run(f"{prefix}{suffix}", args.ckpt_dir, args.out_dir) for prefix in prefixes]
+            cells = row([run.read_record() for run in runs])
+            lines.append(f"| {' | '.join([runs[0].prefix, *cells])} |")
+    return "\n".join(lines)
+
+
+def row(records):
+    """The cells of a table for the records of a run with several seeds, all but its name."""
+    last = [record.history[-1] for record in records]
+    spreads = [spread([e.accuracy("test", method) for e in last]) for method in ("softmax", "knn")]
+    return [str(len(records)), str(len(records[0].history)), *spreads]
+
+
+def spread(values):
+    """The mean and the standard deviation, as text."""
+    if None in values:
+        return "-"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0
+    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.seeds", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("seeds", type=main.whole(1))
+    args, flags = parser.parse_known_args()
+    try:
+        print(train(args.seeds, flags))
+    except UserError as error:
+        sys.exit(f"seeds: error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"seeds: error: {how_to_install(error)}")
