@@ -7,7 +7,7 @@ import sys
 
 from support.startup import how_to_install
 
-PARTS = ("training", "epoch", "centers", "knn", "startup", "growth", "cluster")
+PARTS = ("training", "augment", "epoch", "centers", "knn", "startup", "growth", "cluster")
 
 
 def main():

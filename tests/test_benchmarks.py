@@ -6,10 +6,10 @@ import sys
 import pytest
 from helpers import ROOT
 
+from benchmarks.__main__ import PARTS
 
-@pytest.mark.parametrize(
-    "part", ["training", "epoch", "centers", "knn", "startup", "growth", "cluster"]
-)
+
+@pytest.mark.parametrize("part", PARTS)
 def test_smoke(part):
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--smoke", part],

@@ -14,6 +14,7 @@ from helpers import ROOT, mnist5k
 
 import evaluation
 import main
+from experiments import seeds
 from support import runs
 from support.network import restored
 from support.recipe import Network, Recipe
@@ -26,6 +27,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
 ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
 COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
+SEEDS = re.compile(r"^python -m experiments\.seeds (\d+) (.+)$", re.MULTILINE)
 ROWS = ROW.findall(TEXTS[RESULTS[0]])
 COMMANDS = COMMAND.findall(TEXTS[RESULTS[0]])
 SHIPPED = sorted(
@@ -50,6 +52,8 @@ def test_every_command_is_one_that_the_program_takes(page):
                 main.parse([word for word in words[2:] if word != "&"])
             elif words[:2] == ["python", "-m"]:
                 assert importlib.util.find_spec(words[2]), part
+                if words[2] == "experiments.seeds":
+                    main.parse(words[4:])
     assert page not in RESULTS or len(commands(TEXTS[page])) > 20
 
 
@@ -138,6 +142,27 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     assert record.epochs == (args.epochs or 30)
 
 
+def runs_of_seeds():
+    """Of each command that trains several seeds its flags, and the prefixes of what it trains."""
+    for count, flags in SEEDS.findall(TEXTS[RESULTS[0]]):
+        args = main.parse(shlex.split(flags))
+        prefixes = [seeds.prefix_of(args.prefix, seed) for seed in range(int(count))]
+        yield args, [f"{prefix}{'-second' * args.second_train}" for prefix in prefixes]
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_spread_is_that_of_the_records(page):
+    assert SEEDS.search(TEXTS[page])
+    for args, prefixes in runs_of_seeds():
+        records = [record_of(prefix) for prefix in prefixes]
+        for seed, record in enumerate(records):
+            flags = {**record.recipe.flags(), "seed": 0}
+            assert record.recipe.seed == seed and record.dataset["name"] == "mnist"
+            assert flags == records[0].recipe.flags() and record.epochs == args.epochs
+        assert records[0].recipe.flags().items() >= args.given.items()
+        assert f"| {' | '.join([prefixes[0], *seeds.row(records)])} |\n" in TEXTS[page]
+
+
 @pytest.mark.parametrize("page", RESULTS)
 def test_the_rows_say_which_networks_are_shipped(page):
     said = re.findall(
@@ -156,7 +181,8 @@ def test_what_is_shipped_is_what_pages_need():
     }
     assert pictures == linked
     records = {path.stem for path in runs.SHIPPED.glob("*.json")}
-    assert records == {prefix for prefix, _ in COMMANDS}
+    spread = {prefix for _, prefixes in runs_of_seeds() for prefix in prefixes}
+    assert records == {prefix for prefix, _ in COMMANDS} | spread
 
 
 @pytest.mark.parametrize("prefix", SHIPPED)
