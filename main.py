@@ -261,7 +261,7 @@ def new_parser():
     add(group, "--lr_factor", "see --lr_step", type=number(0, above=True))
     add(group, "--lr_schedule", "how they fall: in steps, or within each step also along a cosine "
         "to zero", choices=recipe.LR_SCHEDULES)
-    add(group, "--augment", "turn, scale and shift the training images at random",
+    add(group, "--augment", "turn, slant, scale and shift the training images at random",
         action="store_true")
     add(group, "--momentum", "of SGD, for the network; in [0, 1)", type=momentum)
     add(group, "--wd", "weight decay", type=number(0))
