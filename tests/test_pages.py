@@ -14,7 +14,6 @@ from helpers import ROOT, mnist5k
 
 import evaluation
 import main
-from experiments import seeds
 from support import runs
 from support.network import restored
 from support.recipe import Network, Recipe
@@ -27,7 +26,6 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
 ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
 COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
-SEEDS = re.compile(r"^python -m experiments\.seeds (\d+) (.+)$", re.MULTILINE)
 ROWS = ROW.findall(TEXTS[RESULTS[0]])
 COMMANDS = COMMAND.findall(TEXTS[RESULTS[0]])
 SHIPPED = sorted(
@@ -52,8 +50,6 @@ def test_every_command_is_one_that_the_program_takes(page):
                 main.parse([word for word in words[2:] if word != "&"])
             elif words[:2] == ["python", "-m"]:
                 assert importlib.util.find_spec(words[2]), part
-                if words[2] == "experiments.seeds":
-                    main.parse(words[4:])
     assert page not in RESULTS or len(commands(TEXTS[page])) > 20
 
 
@@ -84,6 +80,15 @@ def test_the_readme_is_short():
 def test_the_set_up_is_two_lines():
     lines = [line for line in TEXTS["README.md"].splitlines() if line.startswith("python3 -m venv")]
     assert len(lines) == 2 and lines[1].endswith("python -m pytest")
+
+
+def test_the_first_line_is_the_run_quick():
+    (line,) = re.findall(r"python main.py (.+) && python -m webbrowser", TEXTS["README.md"])
+    assert line == dict(COMMANDS)["quick"]
+    last = record_of("quick").history[-1]
+    seconds = sum(epoch.seconds for epoch in record_of("quick").history)
+    for said in (f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{seconds:.0f} s of them"):
+        assert said in TEXTS["README.md"]
 
 
 def test_the_example_runs_beside_center_loss_py_alone(tmp_path):
@@ -142,27 +147,6 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     assert record.epochs == (args.epochs or 30)
 
 
-def runs_of_seeds():
-    """Of each command that trains several seeds its flags, and the prefixes of what it trains."""
-    for count, flags in SEEDS.findall(TEXTS[RESULTS[0]]):
-        args = main.parse(shlex.split(flags))
-        prefixes = [seeds.prefix_of(args.prefix, seed) for seed in range(int(count))]
-        yield args, [f"{prefix}{'-second' * args.second_train}" for prefix in prefixes]
-
-
-@pytest.mark.parametrize("page", RESULTS)
-def test_the_spread_is_that_of_the_records(page):
-    assert SEEDS.search(TEXTS[page])
-    for args, prefixes in runs_of_seeds():
-        records = [record_of(prefix) for prefix in prefixes]
-        for seed, record in enumerate(records):
-            flags = {**record.recipe.flags(), "seed": 0}
-            assert record.recipe.seed == seed and record.dataset["name"] == "mnist"
-            assert flags == records[0].recipe.flags() and record.epochs == args.epochs
-        assert records[0].recipe.flags().items() >= args.given.items()
-        assert f"| {' | '.join([prefixes[0], *seeds.row(records)])} |\n" in TEXTS[page]
-
-
 @pytest.mark.parametrize("page", RESULTS)
 def test_the_rows_say_which_networks_are_shipped(page):
     said = re.findall(
@@ -181,8 +165,7 @@ def test_what_is_shipped_is_what_pages_need():
     }
     assert pictures == linked
     records = {path.stem for path in runs.SHIPPED.glob("*.json")}
-    spread = {prefix for _, prefixes in runs_of_seeds() for prefix in prefixes}
-    assert records == {prefix for prefix, _ in COMMANDS} | spread
+    assert records == {prefix for prefix, _ in COMMANDS}
 
 
 @pytest.mark.parametrize("prefix", SHIPPED)
