@@ -60,13 +60,12 @@ def spread(values):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.seeds", description=__doc__, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(prog="python -m experiments.seeds", description=__doc__)
     parser.add_argument("seeds", type=main.whole(1))
-    args, flags = parser.parse_known_args()
+    parser.add_argument("flags", nargs=argparse.REMAINDER, help="those of main.py")
+    args = parser.parse_args()
     try:
-        print(train(args.seeds, flags))
+        print(train(args.seeds, args.flags))
     except UserError as error:
         sys.exit(f"seeds: error: {error}")
     except ModuleNotFoundError as error:
