@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.errors import UserError
 from support.startup import how_to_install
 
 try:
@@ -13,6 +14,18 @@ except ModuleNotFoundError as error:
     sys.exit(f"experiments: error: {how_to_install(error)}")
 
 MAIN = Path(__file__).parent.parent / "main.py"
+
+
+def answer(name, work, *args):
+    """Print what the work of an experiment gives, or say in one line what keeps it from that."""
+    try:
+        text = work(*args)
+    except (UserError, OSError) as error:
+        sys.exit(f"{name}: error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"{name}: error: {how_to_install(error)}")
+    if text is not None:
+        print(text)
 
 
 def run_main(*flags):

@@ -13,9 +13,10 @@ import sys
 import numpy as np
 
 import main
+from experiments import answer
 from support.console import progress
 from support.errors import UserError
-from support.startup import how_to_install, prepare_mxnet
+from support.startup import prepare_mxnet
 
 BATCHES, ITERATIONS, STEP = 8, 12, 0.01
 
@@ -125,9 +126,4 @@ def gradient_of(learner, cut, images):
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(print(__doc__))
-    try:
-        print(measure(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"curvature: error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"curvature: error: {how_to_install(error)}")
+    answer("curvature", measure, sys.argv[1:])

@@ -11,9 +11,9 @@ last epoch of each. In the table stands how tight they are, beside the accuracie
 import sys
 
 import main
-from experiments import run_main
+from experiments import answer, run_main
 from support.errors import UserError
-from support.startup import how_to_install, prepare_matplotlib, prepare_mxnet
+from support.startup import prepare_matplotlib, prepare_mxnet
 
 LAMBDAS = (0.001, 0.01, 0.1, 1)
 FLAGS = ("--train", "--center_loss", "--formulation", "paper", "--model", "lenet", "--plotting")
@@ -60,9 +60,4 @@ def draw(flags):
 if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(print(__doc__))
-    try:
-        print(draw(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(f"lambdas: error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"lambdas: error: {how_to_install(error)}")
+    answer("lambdas", draw, sys.argv[1:])

@@ -7,14 +7,13 @@ MNIST's digits are, in fonts that come with matplotlib, upright and turned. It n
 
 import argparse
 import itertools
-import sys
 from pathlib import Path
 
 import numpy as np
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
-from support.errors import UserError
+from experiments import answer
 from support.files import make_folder
 
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono",
@@ -53,7 +52,4 @@ def write(folder):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.letters", description=__doc__)
     parser.add_argument("folder", type=Path)
-    try:
-        write(parser.parse_args().folder)
-    except (UserError, OSError) as error:
-        sys.exit(f"letters: error: {error}")
+    answer("letters", write, parser.parse_args().folder)

@@ -9,12 +9,11 @@ sample, divided by SEEDS - 1) of the test accuracies in the last epoch.
 
 import argparse
 import statistics
-import sys
 
 import main
-from experiments import run_main
+from experiments import answer, run_main
 from support.errors import UserError
-from support.startup import how_to_install, prepare_mxnet
+from support.startup import prepare_mxnet
 
 
 def prefix_of(prefix, seed):
@@ -64,9 +63,4 @@ if __name__ == "__main__":
     parser.add_argument("seeds", type=main.whole(1))
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="those of main.py")
     args = parser.parse_args()
-    try:
-        print(train(args.seeds, args.flags))
-    except UserError as error:
-        sys.exit(f"seeds: error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"seeds: error: {how_to_install(error)}")
+    answer("seeds", train, args.seeds, args.flags)

@@ -6,13 +6,12 @@ left out. `--data_dir` names MNIST's own folder where it is not to be downloaded
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-from support.errors import UserError
-from support.startup import how_to_install, prepare_mxnet
+from experiments import answer
+from support.startup import prepare_mxnet
 
 VALIDATION_SHARE = 6  # one image of so many
 
@@ -56,9 +55,4 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data_dir")
     args = parser.parse_args()
-    try:
-        cut(args.folder, args.data_dir)
-    except UserError as error:
-        sys.exit(f"validation: error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"validation: error: {how_to_install(error)}")
+    answer("validation", cut, args.folder, args.data_dir)
