@@ -277,8 +277,12 @@ def random_warps(shape, seed, epoch):
     right, down = random.uniform(-1 / 7, 1 / 7, (2, count))
     cos, sin = np.cos(angle), np.sin(angle)
     rows = (
-        *(cos / x_scale, (cos * slant - sin) / y_scale * height / width, right),
-        *(sin / x_scale * width / height, (sin * slant + cos) / y_scale, down),
+        cos / x_scale,
+        (cos * slant - sin) / y_scale * height / width,
+        right,
+        sin / x_scale * width / height,
+        (sin * slant + cos) / y_scale,
+        down,
     )
     return np.stack(rows, axis=1).astype(np.float32)
 

@@ -24,6 +24,8 @@ FLAGS = (
     "--momentum", 0.9, "--lmbd", 0.1, "--lr_step", 2,
 )  # fmt: skip
 ON_MNIST5K = (*FLAGS, "--dataset", "mnist5k")
+# With seed 0 a pooling meets two pixels that only rounding tells apart.
+AUGMENTED = ("--augment", "--lr_schedule", "cosine", "--seed", 1)
 
 
 def launch(cwd, servers, workers, *flags, last=(), **others):
@@ -79,7 +81,7 @@ def assert_close(arrays, wanted, tolerance):
 @pytest.mark.parametrize(
     "formulation, groups, tolerance",
     [
-        ("paper", [(1, 2, ("--epochs", 1, "--augment", "--lr_schedule", "cosine"))], 5e-4),
+        ("paper", [(1, 2, ("--epochs", 1, *AUGMENTED))], 1e-4),
         ("hist", [(1, 2, ("--epochs", 1)), (2, 3, ("--epochs", 2, "--resume"))], 3e-3),
     ],
 )
