@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 import plotting
 from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
 from prediction import tell_unknown
-from support.console import say
+from support.console import say, table
 from support.files import make_folder, write_atomically
 from support.network import choose_contexts, restored
 from support.recipe import EVAL_METHODS, Recipe
@@ -218,15 +218,11 @@ class Row(NamedTuple):
 
 def markdown(rows):
     """The table of the runs on one set."""
-    lines = [
-        "| run | class prediction | KNN search | best epoch | class prediction, last epoch "
-        "| KNN search, last epoch | last epoch | tightness |",
-        "| :--: " * 8 + "|",
-    ]
-    for row in rows:
-        cells = [row.prefix, *map(cell, row[2:-1])]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    header = (
+        *("run", "class prediction", "KNN search", "best epoch"),
+        *("class prediction, last epoch", "KNN search, last epoch", "last epoch", "tightness"),
+    )
+    return table(header, [[row.prefix, *map(cell, row[2:-1])] for row in rows])
 
 
 def cell(value):

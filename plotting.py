@@ -151,23 +151,22 @@ def stacked_feature_maps(panels, names=None):
 
 
 @own_style
-def grid(panels, columns=2):
-    """Draw feature maps of two features side by side, each on a scale of its own.
+def grid(panels):
+    """Draw feature maps of two features, two in a row, each on a scale of its own.
 
     Parameters
     ----------
     panels : list of (Dots, int, str)
         Each with the number of classes and its title.
-    columns : int
 
     Returns
     -------
     bytes
         A PNG.
     """
-    rows = -(-len(panels) // columns)
-    figure = new_figure(FRAME_INCHES * columns, FRAME_INCHES * rows)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    rows = -(-len(panels) // 2)
+    figure = new_figure(FRAME_INCHES * 2, FRAME_INCHES * rows)
+    axes = figure.subplots(rows, 2).ravel()
     for one, (dots, num_classes, title) in zip(axes, panels):
         draw_dots(one, dots, num_classes, title, feature_size=2)
     return to_bytes(figure)

@@ -4,8 +4,9 @@ Turns as those of the training throughput: an evaluation and then an epoch, of w
 timed.
 """
 
-from benchmarks.harness import Child, median, ratio, table, take_turns
+from benchmarks.harness import Child, median, ratio, take_turns
 from benchmarks.training import CALLED, IMAGES, environment
+from support.console import table
 
 
 def run(smoke):

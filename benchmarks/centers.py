@@ -10,7 +10,8 @@ import sys
 
 import psutil
 
-from benchmarks.harness import Child, answer, median, ratio, table, take_turns
+from benchmarks.harness import Child, answer, median, ratio, take_turns
+from support.console import table
 from support.startup import prepare_mxnet
 
 BATCH = 128

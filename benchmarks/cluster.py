@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.harness import ROOT, table
+from benchmarks.harness import ROOT
+from support.console import table
 from support.startup import prepare_mxnet
 
 FEATURE_SIZE, STEPS, SHARE = 128, 10, 64

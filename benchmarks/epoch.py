@@ -14,7 +14,8 @@ import tempfile
 import time
 
 from benchmarks.contenders import bare_epoch, repeated
-from benchmarks.harness import median, ratio, table, take_turns
+from benchmarks.harness import median, ratio, take_turns
+from support.console import table
 from support.startup import prepare_mxnet
 
 

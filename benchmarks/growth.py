@@ -10,7 +10,8 @@ import os
 import joblib
 
 from benchmarks.cluster import seconds_an_epoch
-from benchmarks.harness import Child, median, ratio, table, take_turns
+from benchmarks.harness import Child, median, ratio, take_turns
+from support.console import table
 
 
 def run(smoke):

@@ -48,11 +48,6 @@ def ratio(values, others, digits=3):
     return median([a / b for a, b in zip(values, others)], digits)
 
 
-def table(header, rows):
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
 class Child:
     """A contender in a process of its own: MXNet and PyTorch read their settings only once.
 

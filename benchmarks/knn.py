@@ -9,7 +9,8 @@ import tracemalloc
 
 import numpy as np
 
-from benchmarks.harness import median, ratio, table, take_turns
+from benchmarks.harness import median, ratio, take_turns
+from support.console import table
 from support.startup import prepare_mxnet
 
 CALLS = 50  # a turn

@@ -8,7 +8,8 @@ import sys
 import tempfile
 import time
 
-from benchmarks.harness import ROOT, median, ratio, table, take_turns
+from benchmarks.harness import ROOT, median, ratio, take_turns
+from support.console import table
 
 TRAIN = ("--train", "--center_loss", "--dataset", "mnist5k", "--epochs", "1")
 

@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 
-from benchmarks.harness import Child, median, ratio, table, take_turns
+from benchmarks.harness import Child, median, ratio, take_turns
+from support.console import table
 
 # What the program sets before MXNet is imported; libgomp's and MXNet's own defaults; and the
 # second as it was before: threads stop spinning after the first evaluation.

@@ -1,10 +1,13 @@
 """What the pages say beside the program's own numbers: each module is a command of its own."""
 
 import contextlib
+import dataclasses
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from support.console import OutputLost, abandon_output, note, say
 from support.errors import UserError
 from support.startup import how_to_install
 
@@ -20,19 +23,53 @@ def answer(name, work, *args):
     """Print what the work of an experiment gives, or say in one line what keeps it from that."""
     try:
         text = work(*args)
+        if text is not None:
+            say(text)
     except (UserError, OSError) as error:
         sys.exit(f"{name}: error: {error}")
     except ModuleNotFoundError as error:
         sys.exit(f"{name}: error: {how_to_install(error)}")
-    if text is not None:
-        print(text)
+    except OutputLost as error:
+        abandon_output()
+        sys.exit(f"{name}: error: {error}")
+
+
+def answer_flags(name, doc, work):
+    """Answer a command that takes flags of `main.py` alone, or print its `doc`."""
+    flags = sys.argv[1:]
+    answer(name, *((str.strip, doc) if {"-h", "--help"} & set(flags) else (work, flags)))
 
 
 def run_main(*flags):
     """Run `main.py` as a user does, and end as it does where it fails."""
     with subprocess.Popen([sys.executable, MAIN, *map(str, flags)]) as process:
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while process.returncode is None:
             with contextlib.suppress(KeyboardInterrupt):  # it has had that too, and ends
                 process.wait()
-    if process.returncode:
-        sys.exit(process.returncode)
+        signal.signal(signal.SIGTERM, before)
+    status = process.returncode
+    if status < 0:
+        note(f"main.py was killed by signal {-status}")
+        status = 128 - status
+    if status > 128:
+        note("The same command goes on with this run and those that are left.")
+    if status:
+        sys.exit(status)
+
+
+def read_alike(runs, flag):
+    """The records of runs that differ in one flag alone; raises UserError where more differs."""
+
+    def rest(record):
+        recipe = dataclasses.replace(record.recipe, **{flag: None})
+        return recipe, len(record.history), record.dataset["sha256"]
+
+    records = [run.read_record() for run in runs]
+    for record in records:
+        if rest(record) != rest(records[0]):
+            raise UserError(
+                f"{record.prefix} was trained with other flags, epochs or images than "
+                f"{records[0].prefix}: choose another --prefix"
+            )
+    return records

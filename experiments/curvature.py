@@ -8,13 +8,11 @@ Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021
 suddenly jumps has crossed it.
 """
 
-import sys
-
 import numpy as np
 
 import main
-from experiments import answer
-from support.console import progress
+from experiments import answer_flags
+from support.console import progress, table
 from support.errors import UserError
 from support.startup import prepare_mxnet
 
@@ -51,7 +49,7 @@ def measure(argv):
     """A table of one row; raises UserError as main.py --test does."""
     args = main.parse(["--test", *argv])
     prepare_mxnet()
-    from data import batches, choose_dataset, load_dataset
+    from data import batches, choose_dataset, load_dataset, random_warps
     from learner import Learner
     from support.network import choose_contexts, restore
     from support.runs import find_run, open_run
@@ -70,7 +68,8 @@ def measure(argv):
     learner = Learner(recipe, train_set.images.shape[1:], contexts, Alone())
     restore(trained, learner.net, learner.center_loss)
     order = shuffled(len(train_set.labels), recipe.seed, 0)[: BATCHES * recipe.batch_size]
-    cut = list(batches(train_set, recipe.batch_size, contexts, order))
+    warps = random_warps(train_set.images.shape, recipe.seed, 0) if recipe.augment else None
+    cut = list(batches(train_set, recipe.batch_size, contexts, order, warps=warps))
     gradient, point = gradient_of(learner, cut, len(order))
     features = predict(learner.net, None, train_set.images[order], contexts[0]).features
     best = trained.record.history[trained.record.best["epoch"]]
@@ -82,7 +81,7 @@ def measure(argv):
         f"{np.linalg.norm(gradient(point)):.3g}",
         f"{np.linalg.norm(features, axis=1).mean():.3g}",
     )  # fmt: skip
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(row), row))
+    return table(header, [row])
 
 
 def gradient_of(learner, cut, images):
@@ -124,6 +123,4 @@ def gradient_of(learner, cut, images):
 
 
 if __name__ == "__main__":
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(print(__doc__))
-    answer("curvature", measure, sys.argv[1:])
+    answer_flags("curvature", __doc__, measure)

@@ -5,13 +5,13 @@ Discriminative Feature Learning Approach for Deep Face Recognition" (ECCV 2016),
 softmax loss and the paper's center loss, whose weight lambda is 0.001, 0.01, 0.1 and 1. The runs
 are called `<prefix>-lmbd-0.001` and so on; what is finished already is not trained again, and what
 was interrupted goes on. `<prefix>-lmbd.png` in --out_dir has the training set's features in the
-last epoch of each. In the table stands how tight they are, beside the accuracies on the test set.
+last epoch of each, 10,000 at most. In the table stands how tight these are, beside the accuracies
+on the test set.
 """
 
-import sys
-
 import main
-from experiments import answer, run_main
+from experiments import answer_flags, read_alike, run_main
+from support.console import table
 from support.errors import UserError
 from support.startup import prepare_matplotlib, prepare_mxnet
 
@@ -24,9 +24,11 @@ def draw(flags):
     args = main.parse([*FLAGS, *flags])
     if "lmbd" in args.given:
         raise UserError("the weights are chosen here: leave --lmbd away")
-    prefixes = [f"{args.prefix}-lmbd-{lmbd}" for lmbd in LAMBDAS]
+    if args.given.get("feature_size", 2) != 2:
+        raise UserError("the picture is of two features: leave --feature_size away")
+    prefixes = [prefix_of(args.prefix, lmbd) for lmbd in LAMBDAS]
     for lmbd, prefix in zip(LAMBDAS, prefixes):
-        run_main(*FLAGS, *flags, "--lmbd", lmbd, "--prefix", prefix, "--resume")
+        run_main(*FLAGS, *flags, "--lmbd", lmbd, f"--prefix={prefix}", "--resume")
     prepare_mxnet()
     prepare_matplotlib()
     import numpy as np
@@ -36,28 +38,30 @@ def draw(flags):
     from support.runs import Run
     from utils import tightness
 
-    lines = ["| lmbd | class prediction | KNN search | tightness |", "| --- " * 4 + "|"]
-    panels = []
-    for lmbd, prefix in zip(LAMBDAS, prefixes):
-        run = Run(prefix, args.ckpt_dir, args.out_dir)
-        record = run.read_record()
+    runs = [Run(prefix, args.ckpt_dir, args.out_dir) for prefix in prefixes]
+    rows, panels = [], []
+    for lmbd, run, record in zip(LAMBDAS, runs, read_alike(runs, "lmbd")):
         last = record.history[-1]
         picture = run.picture(f"train-epoch-{last.epoch}.png")
         try:
             dots = plotting.read_dots(picture)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{picture} cannot be read ({error}): train {prefix} again") from error
+        except ValueError as error:
+            advice = f"remove {run.picture('history.csv')}, and the same command draws it again"
+            raise UserError(f"{picture} is missing, or {error}: {advice}") from error
         places = np.searchsorted(record.dataset["classes"], dots.labels)
         tight = tightness(dots.points, places, dots.centers)
         panels.append((dots, record.recipe.num_classes, f"λ = {lmbd}"))
-        cells = (lmbd, f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{tight:.4f}")
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        rows.append((lmbd, f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{tight:.4f}"))
     path = Run(args.prefix, args.ckpt_dir, args.out_dir).picture("lmbd.png")
     write_atomically(path, plotting.grid(panels))
-    return "\n".join([*lines, f"Picture: {path}"])
+    header = ("lmbd", "class prediction", "KNN search", "tightness")
+    return f"{table(header, rows)}\nPicture: {path}"
+
+
+def prefix_of(prefix, lmbd):
+    """The prefix of the run with a weight."""
+    return f"{prefix}-lmbd-{lmbd}"
 
 
 if __name__ == "__main__":
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        sys.exit(print(__doc__))
-    answer("lambdas", draw, sys.argv[1:])
+    answer_flags("lambdas", __doc__, draw)

@@ -11,7 +11,8 @@ import argparse
 import statistics
 
 import main
-from experiments import answer, run_main
+from experiments import answer, read_alike, run_main
+from support.console import table
 from support.errors import UserError
 from support.startup import prepare_mxnet
 
@@ -30,32 +31,31 @@ def train(seeds, flags):
         raise UserError("the seeds are chosen here: leave --seed away")
     prefixes = [prefix_of(args.prefix, seed) for seed in range(seeds)]
     for seed, prefix in enumerate(prefixes):
-        run_main(*flags, "--prefix", prefix, "--seed", seed, "--resume")
+        run_main(*flags, f"--prefix={prefix}", "--seed", seed, "--resume")
     prepare_mxnet()
     from support.runs import Run
 
-    lines = ["| run | seeds | epochs | class prediction | KNN search |", "| --- " * 5 + "|"]
+    rows = []
     for asked, suffix in ((args.train, ""), (args.second_train, "-second")):
         if asked:
             runs = [Run(f"{prefix}{suffix}", args.ckpt_dir, args.out_dir) for prefix in prefixes]
-            cells = row([run.read_record() for run in runs])
-            lines.append(f"| {' | '.join([runs[0].prefix, *cells])} |")
-    return "\n".join(lines)
+            rows.append(row(read_alike(runs, "seed")))
+    return table(("run", "seeds", "epochs", "class prediction", "KNN search"), rows)
 
 
 def row(records):
-    """The cells of a table for the records of a run with several seeds, all but its name."""
+    """The cells of the table for the records of a run with several seeds."""
     last = [record.history[-1] for record in records]
     spreads = [spread([e.accuracy("test", method) for e in last]) for method in ("softmax", "knn")]
-    return [str(len(records)), str(len(records[0].history)), *spreads]
+    return [records[0].prefix, len(records), len(records[0].history), *spreads]
 
 
 def spread(values):
-    """The mean and the standard deviation, as text."""
+    """The mean and, of several values, the standard deviation, as text."""
     if None in values:
         return "-"
-    deviation = statistics.stdev(values) if len(values) > 1 else 0
-    return f"{statistics.mean(values):.4f} ± {deviation:.4f}"
+    mean = f"{statistics.mean(values):.4f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.4f}"
 
 
 if __name__ == "__main__":

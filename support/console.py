@@ -48,6 +48,12 @@ def write(text, stream):
         stream.flush()
 
 
+def table(header, rows):
+    """Rows of cells as a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
 def printable(text):
     """A text that may hold anything, such as a path, as one line that harms no terminal."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

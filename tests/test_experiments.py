@@ -1,17 +1,26 @@
 """What the pages measure beside the program's own numbers."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import mxnet as mx
 import numpy as np
 import pytest
-from helpers import QUICK, ROOT, run
+from helpers import QUICK, ROOT, Done, run
 from PIL import Image
 
 import data
-from experiments import lambdas
+from experiments import lambdas, read_alike
 from experiments.curvature import largest_curvature, measure
 from experiments.validation import cut
+from support.errors import UserError
+from support.network import restored
+from support.recipe import Network
+from support.runs import Run, open_run
+from utils import predict, tightness
 
 
 def test_the_largest_curvature_of_a_quadratic_is_its_largest_eigenvalue():
@@ -39,36 +48,47 @@ def test_a_validation_set_is_the_end_of_the_training_set(cli, tmp_path):
         np.testing.assert_array_equal(whole, digits.train[part])
 
 
-def experiment(module, *flags, folder):
-    """Run an experiment as a user does, who stands in the root, with all files in a folder."""
+def start(module, *flags, folder, **kwargs):
+    """Start an experiment as a user does, who stands in the root, with all files in a folder."""
     folders = ("--ckpt_dir", folder, "--out_dir", folder, "--data_dir", folder / "digits")
-    command = [sys.executable, "-m", module, *map(str, flags), *map(str, folders)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, flags), *map(str, folders)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs,
+    )  # fmt: skip
+
+
+def experiment(module, *flags, folder):
+    process = start(module, *flags, folder=folder)
+    out, err = process.communicate()
+    return Done(process.returncode, out, err)
 
 
 def last_accuracies(folder, prefix):
-    table = np.genfromtxt(folder / f"{prefix}-history.csv", delimiter=",", names=True)
+    table = np.genfromtxt(Path(folder, f"{prefix}-history.csv"), delimiter=",", names=True)
     return np.atleast_1d(table)[["test_softmax", "test_knn"]][-1].tolist()
 
 
 def test_the_table_of_seeds_is_of_what_main_trains(trained, tmp_path):
     flags = (2, "--train", "--center_loss", "--second_train", *QUICK)
     done = experiment("experiments.seeds", *flags, folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     alone = run("--train", "--center_loss", "--data_dir", "digits", *QUICK, cwd=tmp_path)
     assert alone.status == 0
     weights = [tmp_path / folder / "center-loss-best.params" for folder in (".", "ckpt")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    for suffix, line in zip(("", "-second"), done.stdout.splitlines()[-2:]):
+    for prefix, seed in (("center-loss", 0), ("center-loss-seed-1", 1)):
+        for suffix in ("", "-second"):
+            record = Run(prefix + suffix, tmp_path, tmp_path).read_record()
+            assert record.recipe.seed == seed
+    for suffix, line in zip(("", "-second"), done.out.splitlines()[-2:]):
         prefixes = ("center-loss" + suffix, "center-loss-seed-1" + suffix)
         values = np.array([last_accuracies(tmp_path, prefix) for prefix in prefixes])
-        assert np.ptp(values) > 0
         spreads = zip(values.mean(axis=0), values.std(axis=0, ddof=1))
         cells = ["center-loss" + suffix, "2", "1", *(f"{m:.4f} ± {d:.4f}" for m, d in spreads)]
         assert line == f"| {' | '.join(cells)} |"
     again = experiment("experiments.seeds", *flags, folder=tmp_path)
-    assert again.stdout.count("all 1 epochs are finished") == 4
-    assert again.stdout.splitlines()[-4:] == done.stdout.splitlines()[-4:]
+    assert again.out.count("all 1 epochs are finished") == 4
+    assert again.out.splitlines()[-4:] == done.out.splitlines()[-4:]
 
 
 @pytest.mark.parametrize(
@@ -78,20 +98,59 @@ def test_the_table_of_seeds_is_of_what_main_trains(trained, tmp_path):
         ("experiments.seeds", [2, "--test"], "--train or --second_train"),
         ("experiments.seeds", [2, "--train", "--lr", 1e30], "became NaN"),
         ("experiments.lambdas", ["--lmbd", 1], "leave --lmbd away"),
+        ("experiments.lambdas", ["--feature_size", 3], "leave --feature_size away"),
     ],
 )
 def test_what_no_experiment_can_be_made_of_is_one_line(cli, tmp_path, module, flags, word):
     done = experiment(module, *flags, folder=tmp_path)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and word in done.stderr
+    assert done.status == 1 and done.err.count("\n") == 1 and word in done.err
+
+
+@pytest.mark.parametrize("signum, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_training_too(cli, tmp_path, signum, status):
+    flags = (2, "--train", "--center_loss", "--model", "lenet", "--epochs", 500)
+    process = start("experiments.seeds", *flags, folder=tmp_path, start_new_session=True)
+    for line in process.stdout:
+        if line.startswith("Epoch [0]"):
+            break
+    if signum == signal.SIGINT:  # from the keyboard it comes to the training, too
+        os.killpg(process.pid, signum)
+    else:
+        process.send_signal(signum)
+    _, err = process.communicate()
+    assert process.returncode == status
+    assert "center-loss is kept up to epoch" in err and "The same command goes on" in err
+    with Run("center-loss", tmp_path, tmp_path).locked():
+        pass
 
 
 def test_the_picture_of_the_weights(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(lambdas, "run_main", lambda *flags: cli(*flags))
-    table = lambdas.draw(["--data_dir", "digits", "--epochs", "1", "--prefix", "a"]).splitlines()
-    for lmbd, line in zip(("0.001", "0.01", "0.1", "1"), table[2:]):
-        values = last_accuracies(tmp_path / "output", f"a-lmbd-{lmbd}")
-        assert line.startswith(f"| {lmbd} | {values[0]:.4f} | {values[1]:.4f} | ")
-    assert Image.open(tmp_path / "output" / "a-lmbd.png").size == (1280, 1280)
+    runs = [Run(f"a-lmbd-{lmbd}", "ckpt", "output") for lmbd in ("0.001", "0.01", "0.1", "1")]
+    train = data.load_dataset("digits", "digits", Network()).train
+
+    def draw():
+        return lambdas.draw(["--data_dir", "digits", "--epochs", "1", "--prefix", "a"]).splitlines()
+
+    table = draw()
+    for one, line in zip(runs, table[2:]):
+        net, centers = restored(open_run(one, {}), (1, 28, 28), mx.cpu())
+        features = predict(net, centers, train.images, mx.cpu()).features
+        cells = (*last_accuracies("output", one.prefix), tightness(features, train.labels, centers))
+        lmbd = one.prefix.split("-")[-1]
+        assert line == f"| {lmbd} | {' | '.join(f'{cell:.4f}' for cell in cells)} |"
+    picture = np.asarray(Image.open("output/a-lmbd.png"))
+    quarters = [half for rows in np.split(picture, 2) for half in np.split(rows, 2, axis=1)]
+    assert picture.shape[:2] == (1280, 1280)
+    assert len({quarter.tobytes() for quarter in quarters}) == 4
+
+    runs[3].picture("train-epoch-0.png").unlink()
+    with pytest.raises(UserError, match="a-lmbd-1-history.csv, and the same command draws it"):
+        draw()
+    runs[3].picture("history.csv").unlink()
+    assert draw() == table
+    with pytest.raises(UserError, match="a-lmbd-0.01 was trained with other flags"):
+        read_alike(runs, "seed")
 
 
 @pytest.mark.parametrize(
