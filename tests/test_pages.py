@@ -14,6 +14,7 @@ from helpers import ROOT, mnist5k
 
 import evaluation
 import main
+from experiments import lambdas, seeds
 from support import runs
 from support.network import restored
 from support.recipe import Network, Recipe
@@ -26,6 +27,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
 ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
 COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
+SEEDS = re.compile(r"^python -m experiments\.seeds (\d+) (.+)$", re.MULTILINE)
+LAMBDAS = re.compile(r"^python -m experiments\.lambdas (.+)$", re.MULTILINE)
 ROWS = ROW.findall(TEXTS[RESULTS[0]])
 COMMANDS = COMMAND.findall(TEXTS[RESULTS[0]])
 SHIPPED = sorted(
@@ -50,6 +53,10 @@ def test_every_command_is_one_that_the_program_takes(page):
                 main.parse([word for word in words[2:] if word != "&"])
             elif words[:2] == ["python", "-m"]:
                 assert importlib.util.find_spec(words[2]), part
+                if words[2] == "experiments.seeds":
+                    main.parse(words[4:])
+                elif words[2] == "experiments.lambdas":
+                    main.parse([*lambdas.FLAGS, *words[3:]])
     assert page not in RESULTS or len(commands(TEXTS[page])) > 20
 
 
@@ -141,10 +148,48 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
         first = record_of(args.prefix)
         assert record.started_from == {"prefix": args.prefix, "epoch": first.best["epoch"]}
         network = vars(Network.merge({}, first.recipe.flags()))
-    assert record.dataset["name"] == (args.data_dir or "mnist")
-    assert record.dataset["train"] == (50_000 if args.data_dir else 60_000)
+    assert record.dataset["name"] == "mnist" and record.dataset["train"] == 60_000
     assert record.recipe == Recipe.merge(args.given, network, second=args.second_train)
     assert record.epochs == (args.epochs or 30)
+
+
+def runs_of_seeds():
+    """Of each command that trains several seeds its flags, and the prefixes of what it trains."""
+    for count, flags in SEEDS.findall(TEXTS[RESULTS[0]]):
+        args = main.parse(shlex.split(flags))
+        prefixes = [seeds.prefix_of(args.prefix, seed) for seed in range(int(count))]
+        yield args, [f"{prefix}{'-second' * args.second_train}" for prefix in prefixes]
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_spread_is_that_of_the_records(page):
+    assert SEEDS.search(TEXTS[page])
+    for args, prefixes in runs_of_seeds():
+        records = [record_of(prefix) for prefix in prefixes]
+        for seed, record in enumerate(records):
+            given = {**args.given, "seed": seed}
+            assert record.recipe == Recipe.merge(given, second=args.second_train)
+            assert record.dataset["name"] == "mnist" and record.epochs == args.epochs
+        assert f"| {' | '.join(map(str, seeds.row(records)))} |\n" in TEXTS[page]
+
+
+def runs_of_lambdas():
+    """The flags of the command that trains several weights, and what it trains by the weight."""
+    (flags,) = LAMBDAS.findall(TEXTS[RESULTS[0]])
+    args = main.parse([*lambdas.FLAGS, *shlex.split(flags)])
+    return args, {lmbd: lambdas.prefix_of(args.prefix, lmbd) for lmbd in lambdas.LAMBDAS}
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_weights_are_those_of_the_records(page):
+    args, prefixes = runs_of_lambdas()
+    for lmbd, prefix in prefixes.items():
+        record = record_of(prefix)
+        assert record.dataset["name"] == "mnist" and record.epochs == args.epochs
+        assert record.recipe == Recipe.merge({**args.given, "lmbd": lmbd})
+        last = record.history[-1]
+        row = f"| {lmbd} | {last.test_softmax:.4f} | {last.test_knn:.4f} | "
+        assert f"\n{row}" in TEXTS[page]
 
 
 @pytest.mark.parametrize("page", RESULTS)
@@ -165,7 +210,9 @@ def test_what_is_shipped_is_what_pages_need():
     }
     assert pictures == linked
     records = {path.stem for path in runs.SHIPPED.glob("*.json")}
-    assert records == {prefix for prefix, _ in COMMANDS}
+    spread = {prefix for _, prefixes in runs_of_seeds() for prefix in prefixes}
+    lines = {prefix for prefix, _ in COMMANDS}
+    assert records == lines | spread | set(runs_of_lambdas()[1].values())
 
 
 @pytest.mark.parametrize("prefix", SHIPPED)
