@@ -93,8 +93,7 @@ def train_epoch(learner, split, epoch):
         A loss is not finite.
     """
     recipe, workers = learner.recipe, learner.workers
-    order = shuffled(len(split.labels), recipe.seed, epoch)
-    warps = random_warps(split.images.shape, recipe.seed, epoch) if recipe.augment else None
+    order, warps = draw(split, recipe, epoch)
     pending, losses, sizes = [], [], []
 
     def read(count):
@@ -121,9 +120,19 @@ def train_epoch(learner, split, epoch):
     return losses, np.array(sizes)
 
 
-def shuffled(size, seed, epoch):
-    """The order of an epoch: it depends on nothing else, so a resumed run has the same."""
-    return np.random.RandomState([seed, epoch]).permutation(size)
+def draw(split, recipe, epoch):
+    """What chance decides in an epoch: it depends on nothing else, so a resumed run has the same.
+
+    Returns
+    -------
+    order : (N,) int array
+        The rows of `split` in the order in which they are trained.
+    warps : (N, 6) float32 or None
+        See `data.random_warps`.
+    """
+    order = np.random.RandomState([recipe.seed, epoch]).permutation(len(split.labels))
+    warps = random_warps(split.images.shape, recipe.seed, epoch) if recipe.augment else None
+    return order, warps
 
 
 def check_split(split, recipe, devices, workers=1):

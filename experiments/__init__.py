@@ -37,7 +37,8 @@ def answer(name, work, *args):
 def answer_flags(name, doc, work):
     """Answer a command that takes flags of `main.py` alone, or print its `doc`."""
     flags = sys.argv[1:]
-    answer(name, *((str.strip, doc) if {"-h", "--help"} & set(flags) else (work, flags)))
+    asked = {"-h", "--help"} & set(flags)
+    answer(name, lambda: doc if asked else work(flags))
 
 
 def run_main(*flags):

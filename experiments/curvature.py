@@ -5,7 +5,7 @@ of a run. Along a direction of curvature h gradient descent with learning rate l
 distance to the bottom by 1 - lr h in every step, so it holds only where h < 2 / lr; with momentum
 m where h < 2 (1 + m) / lr. Training tends to rise to that very edge (Cohen et al., "Gradient
 Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021), and a loss that
-suddenly jumps has crossed it.
+suddenly jumps has crossed it. The rate, and so the edge, is that of the best epoch's last step.
 """
 
 import numpy as np
@@ -49,13 +49,12 @@ def measure(argv):
     """A table of one row; raises UserError as main.py --test does."""
     args = main.parse(["--test", *argv])
     prepare_mxnet()
-    from data import batches, choose_dataset, load_dataset, random_warps
+    from data import batches, choose_dataset, load_dataset
     from learner import Learner
     from support.network import choose_contexts, restore
     from support.runs import find_run, open_run
     from support.workers import Alone
-    from train import shuffled
-    from utils import predict
+    from train import draw
 
     run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
     trained = open_run(run, args.given)
@@ -67,11 +66,11 @@ def measure(argv):
     train_set = load_dataset(chosen, args.data_dir, recipe).train
     learner = Learner(recipe, train_set.images.shape[1:], contexts, Alone())
     restore(trained, learner.net, learner.center_loss)
-    order = shuffled(len(train_set.labels), recipe.seed, 0)[: BATCHES * recipe.batch_size]
-    warps = random_warps(train_set.images.shape, recipe.seed, 0) if recipe.augment else None
+    order, warps = draw(train_set, recipe, 0)
+    order = order[: BATCHES * recipe.batch_size]
     cut = list(batches(train_set, recipe.batch_size, contexts, order, warps=warps))
     gradient, point = gradient_of(learner, cut, len(order))
-    features = predict(learner.net, None, train_set.images[order], contexts[0]).features
+    features = [learner.net(image)[1].asnumpy() for slices in cut for image, *_ in slices]
     best = trained.record.history[trained.record.best["epoch"]]
     header = ("run", "epoch", "lr", "edge", "largest curvature", "gradient", "mean feature norm")
     row = (
@@ -79,7 +78,7 @@ def measure(argv):
         f"{2 * (1 + recipe.momentum) / best.lr:g}",
         f"{largest_curvature(gradient, point):.3g}",
         f"{np.linalg.norm(gradient(point)):.3g}",
-        f"{np.linalg.norm(features, axis=1).mean():.3g}",
+        f"{np.linalg.norm(np.concatenate(features), axis=1).mean():.3g}",
     )  # fmt: skip
     return table(header, [row])
 
