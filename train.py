@@ -7,13 +7,12 @@ import mxnet as mx
 import numpy as np
 
 from data import batches, load_dataset, random_warps
-from job import Job
-from learner import Learner
-from support.console import OutputLost, progress, say
-from support.errors import Interrupted, UserError
-from support.network import choose_contexts
-from support.recipe import Recipe
-from support.runs import Run
+from learner import Learner, choose_contexts
+from process.console import OutputLost, progress, say
+from process.errors import Interrupted, UserError
+from recipe import Recipe
+from runs.job import Job
+from runs.run import Run
 from utils import CHANNELS, check_finite
 
 READ_EVERY = 8  # steps between two looks at the losses
@@ -26,7 +25,7 @@ def train(args, workers, second=False):
     ----------
     args : argparse.Namespace
         All flags, as `main.parse` gives them.
-    workers : support.workers.Alone or Workers
+    workers : cluster.workers.Alone or Workers
         Rank 0 says what is trained, evaluates and writes the files.
     second : bool
         Start from the best network of the run `prefix`, and write the run ``<prefix>-second``.

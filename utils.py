@@ -5,7 +5,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from data import Split, batches
-from support.errors import UserError
+from process.errors import UserError
 
 EVALUATION_BATCH = 500
 MOST_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet

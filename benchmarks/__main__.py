@@ -5,7 +5,7 @@ import importlib
 import platform
 import sys
 
-from support.startup import how_to_install
+from process.startup import how_to_install
 
 PARTS = ("training", "augment", "epoch", "centers", "knn", "startup", "growth", "cluster")
 

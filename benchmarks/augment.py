@@ -6,7 +6,7 @@ timed.
 
 from benchmarks.harness import Child, median, ratio, take_turns
 from benchmarks.training import CALLED, IMAGES, environment
-from support.console import table
+from process.console import table
 
 
 def run(smoke):

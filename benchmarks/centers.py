@@ -11,8 +11,8 @@ import sys
 import psutil
 
 from benchmarks.harness import Child, answer, median, ratio, take_turns
-from support.console import table
-from support.startup import prepare_mxnet
+from process.console import table
+from process.startup import prepare_mxnet
 
 BATCH = 128
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.harness import ROOT
-from support.console import table
-from support.startup import prepare_mxnet
+from process.console import table
+from process.startup import prepare_mxnet
 
 FEATURE_SIZE, STEPS, SHARE = 128, 10, 64
 
@@ -138,6 +138,6 @@ if __name__ == "__main__":
     if os.environ["DMLC_ROLE"] == "worker":
         exchange(sys.argv[1], int(sys.argv[2]))
     else:
-        from support.workers import serve
+        from cluster.workers import serve
 
         serve()

@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from benchmarks.harness import answer
-from support.startup import prepare_mxnet
+from process.startup import prepare_mxnet
 
 BATCH = 128
 
@@ -86,7 +86,7 @@ def like_2019(images):
     import data
     from models import LeNetPlus
 
-    split = repeated(data.read_mnist5k().train, images)
+    split = repeated(data.load_dataset("mnist5k", None).train, images)
     pictures = nd.array(split.images.transpose(0, 2, 3, 1), dtype="uint8")
     dataset = gluon.data.ArrayDataset(pictures, split.labels.astype("float32"))
     loader = gluon.data.DataLoader(
@@ -180,12 +180,12 @@ def begin(images, *flags):
 
     import data
     import main
+    from cluster.workers import Alone
     from learner import Learner
-    from support.recipe import Recipe
-    from support.workers import Alone
+    from recipe import Recipe
 
     args = main.parse(["--train", "--center_loss", *map(str, flags)])
-    split = repeated(data.read_mnist5k().train, images)
+    split = repeated(data.load_dataset("mnist5k", None).train, images)
     recipe = Recipe.merge(args.given)
     return split, Learner(recipe, split.images.shape[1:], [mx.cpu()], Alone())
 

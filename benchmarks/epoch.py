@@ -15,8 +15,8 @@ import time
 
 from benchmarks.contenders import bare_epoch, repeated
 from benchmarks.harness import median, ratio, take_turns
-from support.console import table
-from support.startup import prepare_mxnet
+from process.console import table
+from process.startup import prepare_mxnet
 
 
 def run(smoke):
@@ -26,16 +26,17 @@ def run(smoke):
     import data
     import main
     import models
+    import recipe
     import train
-    from job import Job
+    from cluster.workers import Alone
     from learner import Learner
-    from support import recipe, runs
-    from support.workers import Alone
+    from runs.job import Job
+    from runs.run import Run
     from utils import EVALUATION_BATCH
 
     # LeNet++ makes a share of the passes only: each costs what the one before did.
     sizes, share, turns = ((256, 128), 2, 1) if smoke else ((60_000, 10_000), 40, 5)
-    digits = data.read_mnist5k()
+    digits = data.load_dataset("mnist5k", None)
     models.Pixels = lambda *args, **kwargs: models.FeatureNet([], *args, **kwargs)
     recipe.MODELS["pixels"] = "Pixels"
 
@@ -66,7 +67,7 @@ def run(smoke):
 
     def epoch(dataset, *flags):
         learner = begin("pixels", dataset, *flags)
-        run = runs.Run("run", "ckpt", "output")
+        run = Run("run", "ckpt", "output")
 
         def whole():
             began = time.perf_counter()
@@ -89,7 +90,7 @@ def run(smoke):
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         try:
-            with runs.Run("run", "ckpt", "output").locked():
+            with Run("run", "ckpt", "output").locked():
                 seconds = take_turns(contenders, turns)
         finally:
             os.chdir(folder)

@@ -11,7 +11,7 @@ import joblib
 
 from benchmarks.cluster import seconds_an_epoch
 from benchmarks.harness import Child, median, ratio, take_turns
-from support.console import table
+from process.console import table
 
 
 def run(smoke):

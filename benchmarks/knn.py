@@ -10,8 +10,8 @@ import tracemalloc
 import numpy as np
 
 from benchmarks.harness import median, ratio, take_turns
-from support.console import table
-from support.startup import prepare_mxnet
+from process.console import table
+from process.startup import prepare_mxnet
 
 CALLS = 50  # a turn
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 
 from benchmarks.harness import ROOT, median, ratio, take_turns
-from support.console import table
+from process.console import table
 
 TRAIN = ("--train", "--center_loss", "--dataset", "mnist5k", "--epochs", "1")
 
@@ -18,7 +18,7 @@ def run(smoke):
     contenders = {
         "`python -c pass`": lambda: until_end("-c", "pass"),
         "`python -c 'import mxnet'`": lambda: until_end(
-            "-c", "from support.startup import prepare_mxnet; prepare_mxnet()"
+            "-c", "from process.startup import prepare_mxnet; prepare_mxnet()"
         ),
         "`main.py --help`": lambda: until_end("main.py", "--help"),
         "`main.py --train ...` to its first step": until_first_step,

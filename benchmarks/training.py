@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 from benchmarks.harness import Child, median, ratio, take_turns
-from support.console import table
+from process.console import table
 
 # What the program sets before MXNet is imported; libgomp's and MXNet's own defaults; and the
 # second as it was before: threads stop spinning after the first evaluation.

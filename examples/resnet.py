@@ -3,7 +3,7 @@
 Run from the project's folder as `python -m examples.resnet`: random weights and data, a few steps.
 """
 
-from support.startup import prepare_mxnet
+from process.startup import prepare_mxnet
 
 prepare_mxnet()  # gives NumPy back the names that MXNet takes from it; see the README for a copy
 

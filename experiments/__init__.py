@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.console import OutputLost, abandon_output, note, say
-from support.errors import UserError
-from support.startup import how_to_install
+from process.console import OutputLost, abandon_output, note, say
+from process.errors import UserError
+from process.startup import how_to_install
 
 try:
     import numpy  # noqa: F401

@@ -12,9 +12,9 @@ import numpy as np
 
 import main
 from experiments import answer_flags
-from support.console import progress, table
-from support.errors import UserError
-from support.startup import prepare_mxnet
+from process.console import progress, table
+from process.errors import UserError
+from process.startup import prepare_mxnet
 
 BATCHES, ITERATIONS, STEP = 8, 12, 0.01
 
@@ -49,11 +49,10 @@ def measure(argv):
     """A table of one row; raises UserError as main.py --test does."""
     args = main.parse(["--test", *argv])
     prepare_mxnet()
+    from cluster.workers import Alone
     from data import batches, choose_dataset, load_dataset
-    from learner import Learner
-    from support.network import choose_contexts, restore
-    from support.runs import find_run, open_run
-    from support.workers import Alone
+    from learner import Learner, choose_contexts, restore
+    from runs.trained import find_run, open_run
     from train import draw
 
     run = find_run(args.prefix, args.ckpt_dir, args.out_dir)

@@ -11,9 +11,9 @@ on the test set.
 
 import main
 from experiments import answer_flags, read_alike, run_main
-from support.console import table
-from support.errors import UserError
-from support.startup import prepare_matplotlib, prepare_mxnet
+from process.console import table
+from process.errors import UserError
+from process.startup import prepare_matplotlib, prepare_mxnet
 
 LAMBDAS = (0.001, 0.01, 0.1, 1)
 FLAGS = ("--train", "--center_loss", "--formulation", "paper", "--model", "lenet", "--plotting")
@@ -33,9 +33,9 @@ def draw(flags):
     prepare_matplotlib()
     import numpy as np
 
-    import plotting
-    from support.files import write_atomically
-    from support.runs import Run
+    from pictures.feature_maps import grid, read_dots
+    from process.files import write_atomically
+    from runs.run import Run
     from utils import tightness
 
     runs = [Run(prefix, args.ckpt_dir, args.out_dir) for prefix in prefixes]
@@ -44,7 +44,7 @@ def draw(flags):
         last = record.history[-1]
         picture = run.picture(f"train-epoch-{last.epoch}.png")
         try:
-            dots = plotting.read_dots(picture)
+            dots = read_dots(picture)
         except ValueError as error:
             advice = f"remove {run.picture('history.csv')}, and the same command draws it again"
             raise UserError(f"{picture} is missing, or {error}: {advice}") from error
@@ -53,7 +53,7 @@ def draw(flags):
         panels.append((dots, record.recipe.num_classes, f"λ = {lmbd}"))
         rows.append((lmbd, f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{tight:.4f}"))
     path = Run(args.prefix, args.ckpt_dir, args.out_dir).picture("lmbd.png")
-    write_atomically(path, plotting.grid(panels))
+    write_atomically(path, grid(panels))
     header = ("lmbd", "class prediction", "KNN search", "tightness")
     return f"{table(header, rows)}\nPicture: {path}"
 

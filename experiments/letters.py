@@ -14,7 +14,7 @@ from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments import answer
-from support.files import make_folder
+from process.files import make_folder
 
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSerif-Italic", "DejaVuSansMono",
          "STIXGeneral", "STIXGeneralItalic", "STIXGeneralBol", "cmtt10", "cmss10")  # fmt: skip

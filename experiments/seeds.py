@@ -12,9 +12,9 @@ import statistics
 
 import main
 from experiments import answer, read_alike, run_main
-from support.console import table
-from support.errors import UserError
-from support.startup import prepare_mxnet
+from process.console import table
+from process.errors import UserError
+from process.startup import prepare_mxnet
 
 
 def prefix_of(prefix, seed):
@@ -33,7 +33,7 @@ def train(seeds, flags):
     for seed, prefix in enumerate(prefixes):
         run_main(*flags, f"--prefix={prefix}", "--seed", seed, "--resume")
     prepare_mxnet()
-    from support.runs import Run
+    from runs.run import Run
 
     rows = []
     for asked, suffix in ((args.train, ""), (args.second_train, "-second")):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import answer
-from support.startup import prepare_mxnet
+from process.startup import prepare_mxnet
 
 VALIDATION_SHARE = 6  # one image of so many
 
@@ -33,8 +33,8 @@ def cut(folder, data_dir):
     """
     prepare_mxnet()
     from data import load_dataset
-    from support.files import make_folder, write_atomically
-    from support.recipe import Network
+    from process.files import make_folder, write_atomically
+    from recipe import Network
 
     images, labels = load_dataset("mnist", data_dir, Network(num_classes=256)).train
     first = len(labels) - len(labels) // VALIDATION_SHARE

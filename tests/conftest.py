@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ["OMP_NUM_THREADS"] = "1"  # enough for small sets, whatever else the machine does
 
-from support import errors, startup  # noqa: E402
+from process import errors, startup  # noqa: E402
 
 startup.prepare_mxnet()
 

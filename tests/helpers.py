@@ -27,7 +27,7 @@ class Done(NamedTuple):
 
 @functools.lru_cache(maxsize=1)
 def mnist5k():
-    return data.read_mnist5k()
+    return data.load_dataset("mnist5k", None)
 
 
 def start(*argv, cwd, **kwargs):

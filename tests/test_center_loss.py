@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mxnet import autograd, gluon
 
+import recipe
 from center_loss import FORMULATIONS, CenterLoss, ParameterCenterLoss
-from support import recipe
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -16,10 +16,11 @@ import data
 from experiments import lambdas, read_alike
 from experiments.curvature import largest_curvature, measure
 from experiments.validation import cut
-from support.errors import UserError
-from support.network import restored
-from support.recipe import Network
-from support.runs import Run, open_run
+from learner import restored
+from process.errors import UserError
+from recipe import Network
+from runs.run import Run
+from runs.trained import open_run
 from utils import predict, tightness
 
 

@@ -15,10 +15,12 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 
 import data
 import utils
+from learner import restored
 from models import LeNet
-from support import runs, startup
-from support.network import restored
-from support.recipe import Network
+from process import startup
+from recipe import Network
+from runs.run import Run
+from runs.trained import open_run
 
 EPOCH_LINE = (
     r"^Epoch \[{}\]: Loss=\d+\.\d{{6}}, Train-Acc=[01]\.\d{{6}}, "
@@ -95,7 +97,7 @@ def read_history(folder, prefix):
 
 
 def test_second_train_moves_neither_centers_nor_classifier(trained, tmp_path):
-    from support.params import unpack
+    from runs.params import unpack
 
     done = trained("--second_train", "--data_dir", "digits", "--epochs", 2)
     assert done.status == 0, done.err
@@ -249,8 +251,8 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         write_idx(path, labels + 1)
     flags = ("--data_dir", "digits", "--num_classes", 62)
     assert cli("--train", "--center_loss", *flags, *QUICK, "--lr", 1e-6).status == 0
-    run = runs.Run("center-loss", "ckpt", "output")
-    trained = runs.open_run(run, {})
+    run = Run("center-loss", "ckpt", "output")
+    trained = open_run(run, {})
     dataset = data.load_dataset("auto", "digits", Network(num_classes=62))
     net, centers = restored(trained, dataset.shape, mx.cpu())
     features = utils.predict(net, None, dataset.test.images, mx.cpu()).features

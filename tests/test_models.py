@@ -5,7 +5,7 @@ import pytest
 
 import models
 from models import LeNet, LeNetPlus
-from support.recipe import MODELS
+from recipe import MODELS
 
 NAMES_OF_2019 = {
     f"features.{block}.{conv}.{part}"

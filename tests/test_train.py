@@ -11,11 +11,10 @@ import data
 import main
 import train
 import utils
-from learner import Learner
-from support.errors import UserError
-from support.network import centers_of, get_params
-from support.recipe import HUGE, TINY, Recipe
-from support.workers import Alone
+from cluster.workers import Alone
+from learner import Learner, centers_of, get_params
+from process.errors import UserError
+from recipe import HUGE, TINY, Recipe
 
 
 def new_learner(split, contexts, *flags):

@@ -1,0 +1,1 @@
+"""How several processes train as one. Nothing here knows what is trained."""

@@ -1,0 +1,274 @@
+"""Training by one process or by several, on one machine or many, behind one interface.
+
+Several are built around MXNet's parameter server. Every worker takes its share of every batch.
+With ``dist_sync`` the servers add up the gradients of all workers, who then make the same step;
+with ``dist_async`` each worker makes a step of its own and the servers add up these steps, in the
+order in which they come. The centers live on the servers row by row, so that a step moves those
+of its own batch only.
+"""
+
+import itertools
+import json
+import threading
+
+import mxnet as mx
+import numpy as np
+from mxnet import gluon
+from mxnet.kvstore.kvstore_server import KVStoreServer
+
+from cluster.meeting import PATIENCE
+from process import console
+from process.errors import note_signals
+
+MESSAGE_BYTES = 2**14
+
+
+class Alone:
+    """A process that trains by itself.
+
+    Attributes
+    ----------
+    rank, size : int
+        Which worker this is, and of how many.
+    leads : bool
+        Whether it has rank 0, which evaluates, and writes the files.
+    """
+
+    rank, size, leads = 0, 1, True
+
+    def broadcast(self, value):
+        """Rank 0's `value`, anything that JSON can hold."""
+        return value
+
+    def new_trainer(self, params, **sgd):
+        """A Trainer of the network's parameters."""
+        # Updates stay with the Trainer, where --resume finds the momentum, not with a kvstore.
+        return gluon.Trainer(params, "sgd", sgd, update_on_kvstore=False)
+
+    def new_center_trainer(self, params, **sgd):
+        """A Trainer of the centers."""
+        return self.new_trainer(params, **sgd)
+
+    def begin(self, learner):
+        """Start every worker from rank 0's parameters and momentum."""
+
+    def fetch_centers(self, label):
+        """Get the present centers of these classes, (b,) NDArray."""
+
+    def finish_epoch(self, losses):
+        """Wait for every worker's last step, and fetch what all of them made.
+
+        Parameters
+        ----------
+        losses : (steps, losses) float array
+            This worker's sums.
+
+        Returns
+        -------
+        (steps, losses) float64
+            The sums of all workers.
+        """
+        return losses
+
+    def leave(self):
+        """Wait until every worker is here; then end the servers."""
+
+
+class Workers(Alone):
+    """This worker among the others.
+
+    Parameters
+    ----------
+    kvstore : {'dist_sync', 'dist_async'}
+    member : cluster.meeting.Member
+    """
+
+    def __init__(self, kvstore, member):
+        self.member = member
+        self.sync = kvstore == "dist_sync"
+        self.new_key = itertools.count().__next__
+        hint = "still waiting: does a firewall part these machines? MXNet takes any port"
+        patience = threading.Timer(PATIENCE, console.note, [hint])
+        patience.daemon = True
+        patience.start()
+        self.kv = mx.kv.create(kvstore)
+        patience.cancel()
+        note_signals()
+        self.rank, self.size = self.kv.rank, self.kv.num_workers
+        self.leads = self.rank == 0
+        console.tag = f"[rank {self.rank}] "
+        member.rename(f"rank {self.rank}")
+        if self.leads:
+            self.kv.set_optimizer(Exchange(self.sync))
+        self.kv._barrier()
+
+    def broadcast(self, value):
+        array = mx.nd.array(to_numbers(value))
+        self.spread([array])
+        return from_numbers(array.asnumpy())
+
+    def sum(self, array):
+        """The sum of all workers' arrays."""
+        total = mx.nd.zeros(array.shape)
+        key = self.spread([total])
+        # A server adds up what it is sent with dist_sync, and subtracts it with dist_async.
+        self.kv.push(key, mx.nd.array(array if self.sync else -array))
+        mx.nd.waitall()
+        self.kv._barrier()
+        self.kv.pull(key, out=total)
+        return total.asnumpy()
+
+    def spread(self, arrays):
+        """Overwrite `arrays`, copies of one on several devices, by rank 0's; returns their key."""
+        key = self.new_key()
+        self.kv.init(key, arrays[0])
+        self.kv.pull(key, out=arrays)
+        return key
+
+    def new_trainer(self, params, **sgd):
+        if self.sync:
+            return SyncTrainer(self, params, sgd)
+        # Each makes steps of its own, which together must decay as one does.
+        return AsyncTrainer(self, params, {**sgd, "wd": sgd["wd"] / self.size})
+
+    def new_center_trainer(self, params, **sgd):
+        return CenterTrainer(self, params, sgd)
+
+    def begin(self, learner):
+        params = learner.net.collect_params()
+        keys = {name: self.spread(param.list_data()) for name, param in params.items()}
+        for arrays in learner.momentum().values():
+            self.spread(arrays)
+        self.trainers = learner.trainers
+        for trainer, _, _ in self.trainers:
+            trainer.begin(keys)
+        if learner.center_loss is not None and len(self.trainers) == 1:  # they are fixed
+            for param in learner.center_loss.collect_params().values():
+                self.spread(param.list_data())
+
+    def fetch_centers(self, label):
+        for trainer, _, _ in self.trainers[1:]:
+            trainer.fetch(label)
+
+    def finish_epoch(self, losses):
+        total = self.sum(losses)
+        for trainer, _, _ in self.trainers:
+            trainer.fetch()
+        mx.nd.waitall()
+        self.kv._barrier()  # the next epoch must not begin while someone still fetches this one
+        return total.astype(np.float64)
+
+    def leave(self):
+        self.kv._barrier()
+        self.member.leave()
+        del self.kv  # the only reference: MXNet ends the servers when it goes
+
+
+class SharedTrainer(gluon.Trainer):
+    """A Trainer whose parameters or gradients go through the servers."""
+
+    def __init__(self, workers, params, sgd):
+        super().__init__(params, "sgd", sgd, update_on_kvstore=False)
+        self.workers = workers
+        self.trained = list(params.values())
+
+    def begin(self, keys):
+        """Take the keys, by name, of parameters that the servers hold already."""
+        self.shared = [(keys[param.name], param) for param in self.trained]
+
+    def fetch(self):
+        """Get the present parameters."""
+
+
+class SyncTrainer(SharedTrainer):
+    """Steps by the sum of all workers' gradients."""
+
+    def step(self, divisor):
+        self.allreduce_grads()
+        for key, param in self.shared:
+            self.workers.kv.push(key, param.list_grad()[0], priority=-key)
+            self.workers.kv.pull(key, out=param.list_grad(), priority=-key)
+        self.update(divisor)
+
+
+class AsyncTrainer(SharedTrainer):
+    """Steps by this worker's gradients, and sends the step."""
+
+    def step(self, divisor):
+        before = [param.list_data()[0].copy() for param in self.trained]
+        super().step(divisor)
+        for (key, param), old in zip(self.shared, before):
+            self.workers.kv.push(key, old - param.list_data()[0], priority=-key)
+            self.workers.kv.pull(key, out=param.list_data(), priority=-key)
+
+    def fetch(self):
+        for key, param in self.shared:
+            self.workers.kv.pull(key, out=param.list_data())
+
+
+class CenterTrainer(SharedTrainer):
+    """Sends the steps of a batch's centers to the servers, where all centers are."""
+
+    def begin(self, keys):
+        (self.centers,) = self.trained
+        self.key = self.workers.new_key()
+        self.workers.kv.init(self.key, with_every_row(self.centers.list_data()[0]))
+        self.fetch()
+
+    def step(self, divisor):
+        self.allreduce_grads()
+        gradient = self.centers.list_grad()[0]
+        self.workers.kv.push(self.key, gradient * (self.learning_rate / divisor))
+
+    def fetch(self, label=None):
+        """Get the present centers of these classes, an NDArray; by default all."""
+        if label is None:
+            label = mx.nd.arange(self.centers.shape[0], dtype="int64")
+        rows = mx.nd.sparse.zeros("row_sparse", self.centers.shape)
+        self.workers.kv.row_sparse_pull(self.key, out=rows, row_ids=label.astype("int64"))
+        for data in self.centers.list_data():
+            data[rows.indices.as_in_context(data.context)] = rows.data.as_in_context(data.context)
+
+
+class Exchange(mx.optimizer.Optimizer):
+    """What a server makes of what the workers push: it keeps a sum, or subtracts it.
+
+    Parameters
+    ----------
+    sync : bool
+        Dense pushes are gradients, whose sum over the workers they pull again; otherwise, and
+        for row-sparse pushes always, they are steps to be subtracted from the parameters.
+    """
+
+    def __init__(self, sync):
+        super().__init__()
+        self.sync = sync
+
+    def create_state(self, index, weight):
+        return None
+
+    def update(self, index, weight, grad, state):
+        if self.sync and grad.stype == "default":
+            weight[:] = grad
+        else:
+            mx.nd.sgd_update(weight, grad, out=weight, lr=1, wd=0)
+
+
+def to_numbers(value):
+    """The JSON of a value as numbers of a fixed size, (MESSAGE_BYTES,)."""
+    return np.frombuffer(json.dumps(value).encode().ljust(MESSAGE_BYTES), np.uint8)
+
+
+def from_numbers(numbers):
+    return json.loads(numbers.astype(np.uint8).tobytes())
+
+
+def with_every_row(array):
+    """A row-sparse copy that holds rows of zeros too, as a server must."""
+    every = mx.nd.arange(len(array), dtype="int64")
+    return mx.nd.sparse.row_sparse_array((array, every), shape=array.shape)
+
+
+def serve():
+    """Be the server or the scheduler that ``DMLC_ROLE`` asks for, until the workers have left."""
+    KVStoreServer(mx.kv.create("dist")).run()

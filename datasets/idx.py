@@ -1,0 +1,171 @@
+"""IDX files, MNIST's format: found by the names that people's files have, and read with care."""
+
+import contextlib
+import gzip
+import math
+import re
+import zlib
+
+import numpy as np
+import psutil
+
+from process.errors import UserError
+
+BYTES, INTEGERS = 0x08, 0x0C
+DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
+SPLITS = {"train": "train", "t10k": "(?:t10k|test)"}  # by MNIST's name: in others' names
+WORDS = {"train": "training", "t10k": "test"}
+
+
+def read_split(folder, split):
+    """Read images and labels of one of MNIST's two parts.
+
+    Parameters
+    ----------
+    folder : Path
+    split : {'train', 't10k'}
+
+    Returns
+    -------
+    images : (N, C, H, W) uint8
+    labels : (N,) int32
+
+    Raises
+    ------
+    UserError
+        A file is missing or damaged, or the two do not fit each other.
+    """
+    path, labels_path = (find_idx(folder, split, part) for part in ("images", "labels"))
+    # What the headers promise is compared before anything is read.
+    kinds, labels_kinds = ((3, 4), (BYTES,)), ((1, 2), (BYTES, INTEGERS))
+    ((size, *_), _), ((count, *_), _) = inspect(path, *kinds), inspect(labels_path, *labels_kinds)
+    if size != count:
+        raise UserError(
+            f"{path}: its header promises {size} {WORDS[split]} images, but {count} labels are "
+            "beside it: the two files do not belong together"
+        )
+    labels = read_idx(labels_path, *labels_kinds)
+    if labels.ndim == 2:  # QMNIST has more columns
+        labels = labels[:, :1].ravel()
+    images = read_idx(path, *kinds)
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.shape[3] not in (1, 3):
+        raise UserError(f"{path}: its images have {images.shape[3]} channels instead of 1 or 3")
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int32)
+
+
+def find_idx(folder, split, part):
+    """Find a file by MNIST's name, or by the like names that Kaggle, EMNIST and QMNIST use."""
+    name = f"{split}-{part}-idx{1 if part == 'labels' else 3}-ubyte"
+    for path in (folder / f"{name}.gz", folder / name):
+        if path.is_file():
+            return path
+    like = rf"(?:.+-)?{SPLITS[split]}-{part}[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
+    there = sorted(path.name for path in folder.iterdir())
+    found = {one.partition(".gz")[0]: one for one in there if re.fullmatch(like, one)}
+    if len(found) > 1:
+        raise UserError(
+            f"{folder} has more than one file of {WORDS[split]} {part}: {', '.join(found)}: "
+            "leave the files of one set there"
+        )
+    if not found:
+        raise UserError(
+            f"{folder} has no file {name} or {name}.gz, nor one of a like name, but "
+            f"{', '.join(there[:8]) + ', ...' * (len(there) > 8) or 'nothing'}; images go to "
+            "DIR/train/<class>/ and DIR/test/<class>/, or DIR/<class>/"
+        )
+    return folder / found.popitem()[1]
+
+
+def read_idx(path, axes, kinds):
+    """Read an IDX file, packed by gzip or not, whatever its name and its header claim.
+
+    Parameters
+    ----------
+    path : Path
+    axes : tuple of int
+        How many it may have.
+    kinds : tuple of int
+        The types of numbers, by IDX's codes, that it may have.
+
+    Returns
+    -------
+    array of uint8 or of big-endian int32
+
+    Raises
+    ------
+    UserError
+        It is something else, or damaged.
+    """
+    with reading(path) as file:
+        shape, dtype = read_header(path, file, axes, kinds)
+        size = math.prod(shape) * dtype.itemsize
+        content = read_up_to(file, size + 1)
+    if len(content) != size:
+        fault = "truncated" if len(content) < size else "longer than that"
+        raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def inspect(path, axes, kinds):
+    """The shape and the dtype that an IDX file promises. Parameters are those of `read_idx`.
+
+    Raises
+    ------
+    UserError
+        It is something else, or larger than half of the free memory.
+    """
+    with reading(path) as file:
+        shape, dtype = read_header(path, file, axes, kinds)
+    size = math.prod(shape) * dtype.itemsize
+    if size > psutil.virtual_memory().available / 2:
+        raise UserError(
+            f"{path}: its header promises {size} bytes, which is more than half of the free memory"
+        )
+    return shape, dtype
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Open a file, packed or not, and say in a line where that, or reading it, fails."""
+    try:
+        with open_unpacked(path) as file:
+            yield file
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} cannot be read ({error})") from error
+
+
+@contextlib.contextmanager
+def open_unpacked(path):
+    """Open a file for reading what it contains, packed by gzip or not, whatever its name says."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb"))
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            file = stack.enter_context(gzip.open(file))
+        yield file
+
+
+def read_header(path, file, axes, kinds):
+    """The shape and the dtype of what follows in the file."""
+    magic = file.read(4)
+    if len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes:
+        sizes = file.read(4 * magic[3])
+        if len(sizes) == 4 * magic[3]:
+            return tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
+    numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
+    raise UserError(
+        f"{path} cannot be read: it is not an IDX file of {numbers} with "
+        f"{' axes, or '.join(map(str, axes))} axes"
+    )
+
+
+def read_up_to(file, size):
+    """Read `size` bytes or what there is, taking memory only for what there is."""
+    content = bytearray()
+    while len(content) < size:
+        chunk = file.read(min(size - len(content), 1 << 20))
+        if not chunk:
+            break
+        content += chunk
+    return content

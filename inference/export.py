@@ -1,0 +1,217 @@
+"""The action that writes a trained network as an ONNX model, which runs without MXNet."""
+
+import json
+import warnings
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import onnx
+import onnx.mapping  # which MXNet needs, and onnx 1.19 dropped: better missed here
+import onnxruntime
+from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
+from onnx import TensorProto, helper, numpy_helper
+
+from data import choose_dataset, load_dataset
+from inference.predict import REJECTED
+from learner import get_params, restored
+from process.console import say
+from process.errors import UserError
+from process.files import make_folder, write_atomically
+from runs.trained import find_run, open_run
+from utils import CHANNELS
+
+OPSET = 13  # the newest that MXNet 1.9.1 writes
+TOLERANCE = 1e-4  # of the comparison with MXNet
+BLOCK = 2**24  # how many numbers a layer may have for one batch of the comparison
+COMPARED = 500  # test images
+MOST_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
+
+
+def export(args):
+    """Write the best network of a run, and its centers, as ``<prefix>.onnx``.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        All flags, as `main.parse` gives them.
+
+    Raises
+    ------
+    UserError
+        Anything that the user can mend.
+    """
+    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
+    wanted = None if args.reject is None else "--reject"
+    trained = open_run(run, args.given, needs_centers_for=wanted)
+    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
+    dataset = load_dataset(chosen, args.data_dir, trained.network)
+    trained.check_data(dataset)
+    net, centers = restored(trained, dataset.shape, mx.cpu())
+    threshold = None
+    if args.reject is not None or (trained.record and "distances" in trained.record.best):
+        threshold = trained.threshold(REJECTED if args.reject is None else args.reject)
+    images = dataset.test.images[:COMPARED]
+    names = [trained.name_of(j) for j in range(trained.network.num_classes)]
+    path = Path(args.out_dir, f"{args.prefix}.onnx")
+    make_folder(path.parent)
+    facts = (names, threshold, trained.classes)
+    write_atomically(path, to_onnx(net, centers, dataset.shape, images, *facts))
+    outputs = "output, feature, distance" if trained.centers else "output, feature"
+    say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} test images")
+
+
+def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
+    """Turn a network and its centers into an ONNX model, and compare the model with MXNet.
+
+    The model's input ``image`` is (batch, C, H, W) float32, pixel / 255, with any batch. Its
+    outputs are ``output`` (batch, num_classes), the logits, ``feature`` (batch, d) and, where
+    there are centers, ``distance`` (batch, num_classes), the Euclidean distances
+    ||x_i - c_j||; all float32. Its metadata are text: ``classes``, the names as JSON, ``input``,
+    how the input is made, ``threshold``, if there is one, and ``trained``, the classes whose
+    centers count, as JSON, unless all do.
+
+    Parameters
+    ----------
+    net : models.FeatureNet
+        Initialized, with known shapes.
+    centers : (num_classes, d) float32, or None
+    image_shape : tuple
+        (C, H, W).
+    images : (N, C, H, W) uint8
+        Those that both are compared on; N >= 1.
+    names : list of str
+        The classes.
+    threshold : float or None
+        The smallest distance beyond which an image is unknown.
+    trained : (K,) int array, optional
+        The classes that were trained; the centers of others lie where they were initialized.
+
+    Returns
+    -------
+    bytes
+        The model, as a file holds it.
+
+    Raises
+    ------
+    UserError
+        The model would be too large, or an output is further than 1e-4 from MXNet's, relative to
+        the largest value that this output has for the image where that is above 1.
+    """
+    params = get_params(net)
+    size = sum(array.nbytes for array in params.values())
+    size += 0 if centers is None else centers.nbytes
+    if size > MOST_BYTES:
+        raise UserError(
+            f"an ONNX model has less than 2 GiB, and this network has {size / 2**30:.2f}: train "
+            "with a smaller --feature_size or fewer classes"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = convert(net, params, centers, image_shape)
+        metadata = {"classes": json.dumps(names), "input": how_to_make(image_shape)}
+        if threshold is not None:
+            metadata["threshold"] = repr(float(threshold))
+        if trained is not None and len(trained) < len(names):
+            metadata["trained"] = json.dumps(trained.tolist())
+        helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model, full_check=True)
+        content = model.SerializeToString()
+        compare(content, net, centers, images)
+    return content
+
+
+def convert(net, params, centers, image_shape):
+    """The model without its metadata, an onnx.ModelProto; `params` are the network's."""
+    shape = ("batch", *image_shape)
+    converted = MXNetGraph().create_onnx_graph_proto(
+        symbol_of(net),
+        {name: mx.nd.array(array) for name, array in params.items()},
+        [(1, *image_shape)], [TensorProto.FLOAT], opset_version=OPSET,
+        dynamic=True, dynamic_input_shapes=[shape],
+    )  # fmt: skip
+    nodes, initializers = list(converted.node), list(converted.initializer)
+    num_classes, feature_size = net.output.weight.shape
+    outputs = {"output": num_classes, "feature": feature_size}
+    if centers is not None:
+        outputs["distance"] = num_classes
+        initializers += [
+            numpy_helper.from_array(np.asarray(centers, np.float32), "centers"),
+            numpy_helper.from_array(np.array([1]), "axis"),
+        ]
+        nodes += [  # not by ||x||^2 - 2 x.c + ||c||^2, which loses what tells near centers apart
+            helper.make_node("Unsqueeze", ["feature", "axis"], ["feature_row"]),
+            helper.make_node("Sub", ["feature_row", "centers"], ["difference"]),
+            helper.make_node("ReduceL2", ["difference"], ["distance"], axes=[2], keepdims=0),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "FeatureNet",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ("batch", size))
+            for name, size in outputs.items()
+        ],
+        initializers,
+    )
+    return helper.make_model_gen_version(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+
+
+def symbol_of(net):
+    """The network as a symbol, with outputs `output` and `feature`.
+
+    Its parameters have their structural names, as in a checkpoint: those that Gluon gives count
+    the layers that the process has made before.
+    """
+    output, feature = net(mx.sym.var("image"))
+    outputs = [mx.sym.identity(output, name="output"), mx.sym.identity(feature, name="feature")]
+    graph = json.loads(mx.sym.Group(outputs).tojson())
+    names = {param.name: name for name, param in net._collect_params_with_prefix().items()}
+    for i, node in enumerate(graph["nodes"]):
+        if node["op"] == "null":
+            node["name"] = names.get(node["name"], node["name"])
+        elif node["name"] not in ("output", "feature"):
+            node["name"] = f"{node['op']}{i}"
+    return mx.sym.load_json(json.dumps(graph))
+
+
+def how_to_make(image_shape):
+    """How the input is made, in words."""
+    channels, height, width = image_shape
+    return (
+        f"image: float32 of shape (batch, {channels}, {height}, {width}), "
+        "the pixels (0 to 255) divided by 255"
+    )
+
+
+def compare(content, net, centers, images):
+    """Raise UserError unless onnxruntime gets from the model what MXNet gets from the network."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # more would keep spinning beside MXNet's
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    ctx = net.output.weight.list_ctx()[0]
+    num_classes, feature_size = net.output.weight.shape
+    an_image = max(CHANNELS * images[0, 0].size, num_classes * feature_size)
+    size = max(1, BLOCK // an_image)
+    blocks = [images[i : i + size] for i in range(0, len(images), size)]
+    for block in (images[:1], *blocks):
+        image = block.astype(np.float32) / 255
+        expected = [array.asnumpy() for array in net(mx.nd.array(image, ctx))]
+        if centers is not None:
+            expected.append(distances(expected[1], centers))
+        for name, wanted, given in zip(names, expected, session.run(names, {"image": image})):
+            scale = np.maximum(1, np.abs(wanted).max(axis=1, keepdims=True))
+            apart = (np.abs(given - wanted) / scale).max()
+            if not apart <= TOLERANCE:  # nor is NaN
+                raise UserError(
+                    f"the ONNX model's {name} is {apart:.1e} from MXNet's, and {TOLERANCE:.0e} is "
+                    "allowed: try other versions of onnx and onnxruntime"
+                )
+
+
+def distances(features, centers):
+    """The Euclidean distances between features (N, d) and centers (C, d): (N, C) float64."""
+    centers = centers.astype(np.float64)
+    return np.stack([np.linalg.norm(feature - centers, axis=1) for feature in features])

@@ -1,0 +1,1 @@
+"""Feature maps, curves, GIFs and pages. Bytes out, no decisions."""

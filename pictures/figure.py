@@ -1,0 +1,84 @@
+"""Figures of matplotlib as the bytes of their files, in a style that is the same everywhere.
+
+A picture says of itself which run it belongs to, so that those of two are never mixed.
+"""
+
+import contextlib
+import functools
+import io
+import warnings
+
+import matplotlib.style
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from process.files import read_file
+
+CJK_FONTS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "SimHei", "Microsoft YaHei",
+)  # fmt: skip
+
+
+def own_style(draw):
+    """Let a function draw in matplotlib's default style, whatever the user's is."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs):
+        with matplotlib.style.context(["default", {"font.family": fonts()}]):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@functools.lru_cache(maxsize=1)
+def fonts():
+    """matplotlib's own font, and those of this machine that have what it lacks."""
+    there = set(font_manager.get_font_names())
+    return ["DejaVu Sans", *(name for name in CJK_FONTS if name in there)]
+
+
+def new_figure(width, height, dpi=100):
+    """A figure of so many inches that needs no display and leaves no global state behind."""
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_bytes(figure, form="png", **said):
+    """The bytes of a figure's file, which is to say this of itself."""
+    file = io.BytesIO()
+    said = {name: text for name, text in said.items() if text}
+    metadata = {"metadata": said} if said else {}
+    with glyphs_may_miss():
+        figure.savefig(file, format=form, **metadata)
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def glyphs_may_miss():
+    """A prefix or the name of a class may be in any script."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        yield
+
+
+@contextlib.contextmanager
+def opened(path, formats):
+    """An image file of one of these formats; its size is for the caller to judge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(read_file(path)), formats=formats) as image:
+            yield image
+
+
+def run_of(path):
+    """What a PNG or GIF says of the run it belongs to; None if nothing, or if it is damaged."""
+    try:
+        with opened(path, ["PNG", "GIF"]) as image:
+            said = image.info.get("Run", image.info.get("comment"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return said.decode("ascii", "replace") if isinstance(said, bytes) else said

@@ -1,0 +1,1 @@
+"""Streams, signals, errors, whole files, and the start-up. Nothing here knows center loss."""

@@ -1,0 +1,201 @@
+"""What a run is on disk: its files, and writing that loses nothing."""
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from process.errors import UserError
+from process.files import (
+    make_folder,
+    new_name,
+    read_file,
+    remove,
+    rename_new,
+    write_atomically,
+    write_new,
+)
+from runs import params
+from runs.record import OtherVersion, Record, sha256
+
+SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
+
+
+def holds(path, digest):
+    """Whether a file can be read and has this SHA-256."""
+    try:
+        return sha256(read_file(path)) == digest
+    except OSError:
+        return False
+
+
+class Run:
+    """The files of one run, all named after its prefix.
+
+    In `ckpt_dir` stand the best network ``<prefix>-best.params`` and, if there are centers,
+    ``<prefix>-feature_matrix.params``; ``<prefix>-resume.params``, what goes on from the last
+    finished epoch; and ``<prefix>.json``, the record, with the SHA-256 of the three. In `out_dir`
+    stand the pictures and the table of the history.
+
+    An epoch's files belong together, so `commit` writes them as ``.new`` ones first, then replaces
+    the record, and only then renames. A ``.new`` file that the record speaks of is as good as
+    renamed; any other is a leftover.
+    """
+
+    def __init__(self, prefix, ckpt_dir, out_dir):
+        self.prefix = prefix
+        self.ckpt_dir = Path(ckpt_dir)
+        self.out_dir = Path(out_dir)
+        self.record_path = self.ckpt_dir / f"{prefix}.json"
+        self.best = self.ckpt_dir / f"{prefix}-best.params"
+        self.feature_matrix = self.ckpt_dir / f"{prefix}-feature_matrix.params"
+        self.resume = self.ckpt_dir / f"{prefix}-resume.params"
+
+    def picture(self, name):
+        return self.out_dir / f"{self.prefix}-{name}"
+
+    def exists(self):
+        """Whether there is a record, or a network that the program of 2019 left."""
+        return self.record_path.exists() or self.best.exists()
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Make the folders and keep every other process from training this run meanwhile.
+
+        Raises
+        ------
+        UserError
+            Another process does, or a folder cannot be written.
+        """
+        make_folder(self.ckpt_dir)
+        make_folder(self.out_dir)
+        path = self.ckpt_dir / f"{self.prefix}.lock"
+        with contextlib.ExitStack() as stack:
+            try:
+                # Not through a link, which may lead to a file that is worth something.
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+                lock = stack.enter_context(open(os.open(path, flags, 0o666), "w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"another process is training {self.prefix} in {self.ckpt_dir}: "
+                    "wait for it, or choose another --prefix"
+                ) from error
+            except OSError as error:
+                raise UserError(f"{path} cannot be locked ({error.strerror})") from error
+            yield
+
+    def read_record(self):
+        """Read the record.
+
+        Returns
+        -------
+        Record or None
+            None: there is no such run, or only the parameter files of the program of 2019.
+
+        Raises
+        ------
+        UserError
+            It is damaged, or another version's.
+        """
+        try:
+            return Record.from_bytes(read_file(self.record_path))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{self.record_path} cannot be read ({error.strerror})") from error
+        except OtherVersion as error:
+            raise UserError(
+                f"{self.record_path} was written by another version of this program: "
+                "choose another --prefix, or delete it and train without --resume"
+            ) from error
+        except ValueError as error:
+            raise UserError(
+                f"{self.record_path} is damaged: restore it, or delete it and train without "
+                "--resume"
+            ) from error
+
+    def origin(self, record):
+        """How a second training records that it starts from this run, whose record is given."""
+        digest = record.sha256[self.best.name]
+        return {"prefix": self.prefix, "epoch": record.best["epoch"], "sha256": digest}
+
+    def commit(self, record, files):
+        """Make a finished epoch the run's state, all of it or nothing.
+
+        Parameters
+        ----------
+        record : Record
+            Its `sha256` is brought up to date here.
+        files : dict of Path to dict of str to float32 array
+            The parameters of those of the run's files that change.
+        """
+        try:
+            for path, arrays in files.items():
+                content = params.pack(arrays)
+                write_new(path, content)
+                record.sha256[path.name] = sha256(content)
+            write_atomically(self.record_path, record.to_bytes())
+        except UserError:
+            for path in (*files, self.record_path):
+                remove(new_name(path))
+            raise
+        self.recover(record)
+
+    def recover(self, record):
+        """Finish what a `commit` began before it was killed, and remove what it left.
+
+        `record` is the run's, or None where no epoch was ever committed.
+        """
+        kept = record.sha256 if record else {}
+        for path in (self.best, self.feature_matrix, self.resume):
+            new = new_name(path)
+            if os.path.lexists(new):
+                if holds(new, kept.get(path.name)):
+                    rename_new(path)
+                else:
+                    remove(new)
+            if record and path.name not in kept:
+                remove(path)  # of an earlier run of this name, as its centers here are
+        remove(new_name(self.record_path))
+
+    def read_params(self, path, record):
+        """Read a parameter file of this run.
+
+        Parameters
+        ----------
+        path : Path
+        record : Record or None
+            Whose SHA-256 the file must have; None for the program of 2019's.
+
+        Returns
+        -------
+        dict of str to float32 array
+
+        Raises
+        ------
+        UserError
+            The file is missing or damaged.
+        """
+        wanted = record.sha256.get(path.name) if record else None
+        for candidate in (path, new_name(path)) if record else (path,):
+            try:
+                content = read_file(candidate)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UserError(f"{candidate} cannot be read ({error.strerror})") from error
+            if record and sha256(content) != wanted:
+                continue
+            try:
+                return params.unpack(content)
+            except ValueError as error:
+                raise UserError(f"{candidate} is damaged: {error}") from error
+        if path.exists():
+            raise UserError(
+                f"{path} is damaged: its SHA-256 is not the one that {self.record_path.name} keeps"
+            )
+        raise UserError(
+            f"{path} is missing: train the run {self.prefix} first, or say with --ckpt_dir where "
+            f"it is (this is {self.ckpt_dir.absolute()})"
+        )

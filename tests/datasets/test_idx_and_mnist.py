@@ -1,0 +1,349 @@
+"""Loading: IDX files of every kind of damage, the sets with a name, and the batches."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import socket
+import struct
+import threading
+import time
+
+import mxnet as mx
+import numpy as np
+import pytest
+from helpers import assert_one_line, mnist5k, write_digits, write_idx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import data
+from datasets import idx, mnist
+from process.errors import UserError
+from recipe import Network
+
+
+def test_idx_files_packed_or_not(tmp_path):
+    write_digits(tmp_path / "digits", train=300, test=100)
+    loaded = data.load_dataset("auto", str(tmp_path / "digits"))
+    step = len(mnist5k().train.labels) // 300
+    np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::step][:300])
+    np.testing.assert_array_equal(loaded.train.labels, mnist5k().train.labels[::step][:300])
+    assert loaded.train.images.dtype == np.uint8 and loaded.train.labels.dtype == np.int32
+    assert loaded.test.images.shape == (100, 1, 28, 28)
+    assert loaded.name == "digits"
+
+
+def test_mnist5k_is_stratified():
+    for split, count in ((mnist5k().train, 400), (mnist5k().test, 100)):
+        np.testing.assert_array_equal(np.bincount(split.labels), [count] * 10)
+    assert mnist5k().train.images.max() == 255
+    splits = (mnist5k().train, mnist5k().test)
+    rows = {image.tobytes() for split in splits for image in split.images}
+    assert len(rows) == 5000  # nothing of the test set is trained on
+
+
+def fault_missing(digits):
+    (digits / "train-images-idx3-ubyte").unlink()
+    return "has no file train-images-idx3-ubyte"
+
+
+def fault_truncated(digits):
+    path = digits / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:-1])
+    return "truncated"
+
+
+def fault_longer(digits):
+    path = digits / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes() + b"\0")
+    return "longer"
+
+
+def fault_empty(digits):
+    (digits / "train-images-idx3-ubyte").write_bytes(b"")
+    return "not an IDX file"
+
+
+def fault_labels_named_images(digits):
+    write_idx(digits / "train-images-idx3-ubyte", np.zeros(256))
+    return "with 3 axes"
+
+
+def fault_huge_header(digits):
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", *[2**32 - 1] * 3)
+    (digits / "train-images-idx3-ubyte").write_bytes(header + b"\0" * 1000)
+    return "promises"
+
+
+def fault_not_gzip(digits):
+    (digits / "t10k-labels-idx1-ubyte.gz").write_bytes(b"never packed")
+    return "cannot be read"
+
+
+def fault_gzip_truncated(digits):
+    path = digits / "t10k-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-12])
+    return "cannot be read"
+
+
+def fault_counts_differ(digits):
+    write_idx(digits / "train-labels-idx1-ubyte.gz", np.zeros(255))
+    return "256 training images, but 255 labels"
+
+
+def fault_label_out_of_range(digits):
+    write_idx(digits / "train-labels-idx1-ubyte.gz", np.full(256, 10))
+    return "--num_classes must be at least 11"
+
+
+def fault_no_images(digits):
+    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((0, 28, 28)))
+    write_idx(digits / "t10k-labels-idx1-ubyte.gz", np.zeros(0))
+    return "test set is empty"
+
+
+def fault_sizes_differ(digits):
+    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 28, 29)))
+    return "28 x 29"
+
+
+def fault_small_images(digits):
+    write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 15, 28)))
+    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 15, 28)))
+    return "too small"
+
+
+def fault_no_folder(digits):
+    digits.rename(digits.with_name("elsewhere"))
+    return "digits is not a folder"
+
+
+@pytest.mark.parametrize("fault", [value for name, value in globals().items() if "fault_" in name])
+def test_bad_data_is_one_clear_line(cli, tmp_path, fault):
+    words = fault(tmp_path / "digits")
+    assert_one_line(cli("--train", "--data_dir", "digits"), words)
+    assert not list((tmp_path / "ckpt").glob("*.params"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    at=st.integers(0, 30), byte=st.integers(0, 255), cut=st.integers(0, 60), packed=st.booleans()
+)
+def test_any_damaged_idx_file_is_read_or_refused(tmp_path_factory, at, byte, cut, packed):
+    images = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    path = tmp_path_factory.mktemp("idx") / ("file.gz" if packed else "file")
+    write_idx(path, images)
+    content = bytearray(path.read_bytes())
+    content[at] = byte
+    path.write_bytes(content[: len(content) - cut])
+    try:
+        read = idx.read_idx(path, (3,), (idx.BYTES,))
+    except UserError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert read.size == images.size
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{split}-{part}.idx{axes}-ubyte", "emnist-letters-{split}-{part}-idx{axes}-ubyte",
+        "emnist-letters-{split}-{part}-idx{axes}-ubyte.gz", "{split}-{part}-idx{axes}-ubyte.gz",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_names_that_people_have(tmp_path, form, packed):
+    """And files whose name says that they are packed when they are not, or the other way round."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    splits = {"train": mnist5k().train, "test" if "emnist" in form else "t10k": mnist5k().test}
+    for split, (images, labels) in splits.items():
+        for part, array, axes in (("images", images[::50, 0], 3), ("labels", labels[::50], 1)):
+            path = folder / form.format(split=split, part=part, axes=axes)
+            write_idx(path, array)
+            content = path.read_bytes()
+            whole = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+            path.write_bytes(gzip.compress(whole) if packed else whole)
+    loaded = data.load_dataset("auto", str(folder))
+    np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::50])
+    np.testing.assert_array_equal(loaded.test.labels, mnist5k().test.labels[::50])
+
+
+def integers(array):
+    """An IDX file of int32."""
+    header = bytes([0, 0, 0x0C, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + array.astype(">i4").tobytes()
+
+
+def test_labels_of_qmnist_and_beyond_a_byte(tmp_path):
+    digits = tmp_path / "digits"
+    write_digits(digits)
+    labels = np.frombuffer(
+        gzip.decompress((digits / "train-labels-idx1-ubyte.gz").read_bytes())[8:], np.uint8
+    )
+    (digits / "train-labels-idx1-ubyte.gz").unlink()
+    table = np.random.RandomState(0).randint(0, 9999, (256, 8))
+    table[:, 0] = labels.astype(int) + 1000
+    (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(table))
+    loaded = data.load_dataset("auto", str(digits), Network(num_classes=1010))
+    np.testing.assert_array_equal(loaded.train.labels, labels.astype(int) + 1000)
+    with pytest.raises(UserError, match="--num_classes must be at least 1010"):
+        data.load_dataset("auto", str(digits))
+    (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(-table))
+    with pytest.raises(UserError, match="below 0"):
+        data.load_dataset("auto", str(digits), Network(num_classes=1010))
+
+
+def test_more_than_256_classes_and_colours_are_trained(cli, tmp_path):
+    random = np.random.RandomState(0)
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    for split in ("train", "t10k"):
+        write_idx(folder / f"{split}-images-idx3-ubyte", random.randint(0, 256, (60, 28, 30, 3)))
+        path = folder / f"{split}-labels-idx1-ubyte"
+        path.write_bytes(integers(random.randint(0, 300, 60)))
+    flags = ("--data_dir", "colours", "--num_classes", 300, "--model", "lenet", "--epochs", 1)
+    done = cli("--train", "--center_loss", "--test", "--eval_method", "knn", *flags)
+    assert done.status == 0 and done.err == "", done.err
+    write_idx(folder / "t10k-images-idx3-ubyte", random.randint(0, 256, (60, 28, 30)))
+    assert_one_line(cli("--test", "--data_dir", "colours"), "28 x 30 pixels, 1 channel")
+
+
+def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.load_dataset("auto", "~/digits").name == "digits"
+
+
+def test_what_was_looked_for_and_what_is_there_is_named(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(UserError, match="no file train-images-idx3-ubyte or .* but nothing"):
+        data.load_dataset("auto", str(folder))
+    for name in ("a.txt", "train-images-idx3-ubyte", "emnist-digits-train-labels-idx1-ubyte"):
+        (folder / name).touch()
+    (folder / "emnist-letters-train-labels-idx1-ubyte").touch()
+    with pytest.raises(UserError, match="more than one file of training labels: emnist-digits"):
+        data.load_dataset("auto", str(folder))
+
+
+@pytest.mark.parametrize("repacked", [True, False])
+def test_files_at_gluons_place_count_however_they_are_packed(
+    published, tmp_path, monkeypatch, repacked
+):
+    home, sha1 = tmp_path / "home" / "datasets" / "mnist", {}
+    home.mkdir(parents=True)
+    for name in mnist.PACKED_SHA1:
+        content = gzip.decompress((published / name).read_bytes())
+        if repacked:
+            (home / name).write_bytes(gzip.compress(content, 1, mtime=5))
+        else:
+            (home / name[:-3]).write_bytes(content)
+        sha1[name[:-3]] = hashlib.sha1(content).hexdigest()
+    monkeypatch.setattr(mnist, "UNPACKED_SHA1", sha1)
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
+    first = next(iter(home.iterdir()))
+    first.write_bytes(first.read_bytes()[:-20])
+    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
+    with pytest.raises(UserError, match="could not be downloaded"):
+        data.load_dataset("mnist", None)
+
+
+# --- downloads ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A mirror on this machine with a small set, published as MNIST would be."""
+    folder = tmp_path / "mirror"
+    write_digits(folder)
+    sha1 = {}
+    for name in mnist.PACKED_SHA1:
+        path = folder / name
+        if not path.exists():
+            path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        sha1[name] = hashlib.sha1(path.read_bytes()).hexdigest()
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    good, broken = (f"http://127.0.0.1:{server.server_port}/{name}" for name in ("", "gone/"))
+    monkeypatch.setattr(mnist, "PACKED_SHA1", sha1)
+    monkeypatch.setattr(mnist, "MIRRORS", (broken, good))
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield folder
+    server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def test_mnist_is_downloaded_once_from_a_mirror_that_works(published, tmp_path, monkeypatch):
+    loaded = data.load_dataset("auto", None)
+    assert loaded.name == "mnist" and len(loaded.train.labels) == 256
+    home = tmp_path / "home" / "datasets" / "mnist"
+    assert sorted(path.name for path in home.iterdir()) == sorted(mnist.PACKED_SHA1)
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
+
+
+def test_a_file_that_is_not_the_published_one_is_fetched_again(published, tmp_path):
+    home = tmp_path / "home" / "datasets" / "mnist"
+    home.mkdir(parents=True)
+    (home / "train-images-idx3-ubyte.gz").write_bytes(b"half a download")
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
+
+
+def test_a_download_that_was_changed_on_the_way_is_refused(published, tmp_path):
+    (published / "train-labels-idx1-ubyte.gz").write_bytes(b"something else")
+    with pytest.raises(UserError, match="--data_dir"):
+        data.load_dataset("mnist", None)
+    assert not list((tmp_path / "home" / "datasets" / "mnist").iterdir())
+
+
+def test_auto_decides_in_time_where_nobody_answers(tmp_path, monkeypatch, capfd):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        monkeypatch.setattr(mnist, "MIRRORS", (mirror,))
+        monkeypatch.setattr(data, "SECONDS_TO_TRY", 1)
+        monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        began = time.monotonic()
+        assert data.load_dataset("auto", None).name == "mnist5k"
+        assert time.monotonic() - began < 10  # the server would have kept it for ever
+    assert "WARNING: the full MNIST is not used." in capfd.readouterr().err
+    assert not list((tmp_path / "datasets" / "mnist").iterdir())
+
+
+def test_auto_goes_on_where_the_home_folder_cannot_be_written(tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "file"))
+    assert data.load_dataset("auto", None).name == "mnist5k"
+    assert "cannot be kept" in capfd.readouterr().err
+    with pytest.raises(UserError, match="cannot be kept"):
+        data.load_dataset("mnist", None)
+
+
+# --- batches -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("devices", [1, 2, 3])
+def test_batches_hold_every_row_once_and_all_labels(devices):
+    split = data.Split(
+        np.random.RandomState(0).randint(0, 256, (11, 1, 2, 2)).astype(np.uint8),
+        np.arange(11, dtype=np.int32),
+    )
+    order = np.random.RandomState(1).permutation(11)
+    rows = []
+    for slices in data.batches(split, 4, [mx.cpu(i) for i in range(devices)], order):
+        labels = np.concatenate([label.asnumpy() for _, label, _ in slices])
+        for i, (image, label, batch_labels) in enumerate(slices):
+            assert image.context == mx.cpu(i)
+            wanted = split.images[label.asnumpy()].astype(np.float32) / 255
+            np.testing.assert_array_equal(image.asnumpy(), wanted)
+            np.testing.assert_array_equal(batch_labels.asnumpy(), labels)
+        rows.append(labels)
+    assert [len(row) for row in rows] == [4, 4, 3]
+    np.testing.assert_array_equal(np.concatenate(rows), order)

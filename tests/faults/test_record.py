@@ -1,0 +1,251 @@
+"""Whatever was there before: leftovers, other runs of the name, records, links, devices."""
+
+import gzip
+import json
+import os
+import resource
+import struct
+from pathlib import Path
+
+import pytest
+from helpers import QUICK, assert_one_line, write_digits
+
+import evaluation
+from process import errors
+from process.files import new_name
+from runs import record as records
+from runs.run import Run
+
+ONE = ("--data_dir", "digits", *QUICK)
+
+
+def snapshot(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+# --- what a run is -----------------------------------------------------------------------------
+
+
+def test_a_file_that_was_never_committed_is_no_run(trained, tmp_path):
+    """Nor is it left there by a commit that fails."""
+    ckpt = tmp_path / "ckpt"
+    for name in ("best", "feature_matrix", "resume"):
+        whole = (ckpt / f"center-loss-{name}.params").read_bytes()
+        (ckpt / f"mine-{name}.params.new").write_bytes(whole)
+    for action in (["--test"], ["--test", "--eval_method", "knn"], ["--second_train"]):
+        done = trained(*action, "--prefix", "mine", "--data_dir", "digits", "--model", "lenet")
+        assert_one_line(done, "mine-best.params is missing")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))  # resume.params fits, best does not
+    try:
+        done = trained("--train", "--center_loss", "--prefix", "mine", *ONE, "--feature_size", 30)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_one_line(done, "cannot be written (File too large); no epoch is finished yet")
+    assert {path.name for path in ckpt.glob("mine[.-][!s]*")} == {"mine.lock"}
+
+
+def test_a_plain_run_is_no_second_training(trained):
+    assert trained("--train", "--center_loss", "--prefix", "b-second", *ONE).status == 0
+    assert trained("--train", "--center_loss", "--prefix", "b", *ONE).status == 0
+    flags = ("--prefix", "b", "--resume", "--data_dir", "digits", "--epochs", 2)
+    done = trained("--second_train", *flags)
+    assert_one_line(done, "b-second is a run of --train", "choose another --prefix")
+    assert trained("--second_train", *flags[:2], *ONE[:2], "--epochs", 1).status == 0
+    done = trained("--train", "--center_loss", "--prefix", "b-second", *flags[2:])
+    assert_one_line(done, "b-second is a run of --second_train")
+
+
+def test_the_second_training_of_another_first_one_is_replaced(cli, tmp_path):
+    both = ("--train", "--center_loss", "--second_train", *ONE)
+    assert cli(*both).status == 0
+    assert cli("--train", "--center_loss", *ONE, "--seed", 7).status == 0
+    done = cli(*both, "--seed", 7, "--resume")
+    assert done.status == 0, done.err
+    assert "center-loss: all 1 epochs are finished" in done.out
+    assert "center-loss-second was started from another center-loss" in done.out
+    resumed = snapshot("ckpt")
+    elsewhere = ("--ckpt_dir", "wanted", "--out_dir", "wanted")
+    assert cli(*both, "--seed", 7, *elsewhere).status == 0
+    name = "center-loss-second-resume.params"
+    assert resumed[name] == snapshot("wanted")[name]
+    second = ("--second_train", "--data_dir", "digits", "--resume", "--epochs")
+    assert "all 1 epochs are finished" in cli(*second, 1).out
+    # Without the first training in the command nothing is thrown away.
+    assert cli("--train", "--center_loss", *ONE).status == 0
+    assert_one_line(cli(*second, 2), "center-loss-second was started from another center-loss")
+    for path in tmp_path.glob("ckpt/center-loss[.-][!s]*"):
+        path.unlink()
+    assert "Epoch [1]" in cli(*second, 2).out  # although a shipped run has the name of the first
+
+
+def test_a_second_training_needs_centers_before_the_first_one_begins(cli, tmp_path):
+    done = cli("--train", "--second_train", "--resume", *ONE)
+    assert_one_line(done, "--second_train needs centers: train with --center_loss")
+    assert cli("--train", *ONE).status == 0
+    done = cli("--train", "--second_train", "--resume", *ONE, "--epochs", 2)
+    assert_one_line(done, "--second_train needs centers: train with --center_loss")
+
+
+EDITS = {
+    "a flag is missing": lambda record: record["flags"].pop("lmbd"),
+    "an unknown flag": lambda record: record["flags"].update(mixup=True),
+    "a flag of another type": lambda record: record["flags"].update(lr="0.1"),
+    "no epochs": lambda record: record["flags"].pop("epochs"),
+    "epochs of another type": lambda record: record["flags"].update(epochs="many"),
+    "an unknown model": lambda record: record["flags"].update(model="resnet"),
+    "an unknown formulation": lambda record: record["flags"].update(formulation="other"),
+    "an impossible size": lambda record: record["flags"].update(num_classes=-3),
+    "an unknown action": lambda record: record.update(action="third_train"),
+    "no flags": lambda record: record.pop("flags"),
+    "no history": lambda record: record.update(history=[]),
+    "an epoch without a column": lambda record: record["history"][0].pop("test_softmax"),
+    "an epoch of another type": lambda record: record["history"][0].update(test_softmax="good"),
+    "best is null": lambda record: record.update(best=None),
+    "best is no epoch": lambda record: record["best"].update(epoch=5),
+    "no data set": lambda record: record.update(dataset={}),
+    "no digests": lambda record: record.update(sha256=None),
+    "nothing of the network": lambda record: record.update(sha256={}),
+    "a loss that is none": lambda record: record.update(moving_loss="x"),
+    "an origin that is none": lambda record: record.update(started_from=5),
+    "a rate beyond all": lambda record: record["flags"].update(wd=1e39),
+    "momentum beyond all": lambda record: record["flags"].update(momentum=5.0),
+    "a seed below 0": lambda record: record["flags"].update(seed=-1),
+    "more classes than there can be": lambda record: record["flags"].update(num_classes=10**12),
+    "classes that are none": lambda record: record["dataset"].update(classes="0123"),
+    "classes beyond all": lambda record: record["dataset"].update(classes=[3, 10]),
+    "a data set that is a list": lambda record: record.update(dataset=["name", "sha256"]),
+    "no surroundings": lambda record: record.pop("devices"),
+    "another layout": lambda record: [record.pop(name) for name in list(record)],
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_record_of_another_layout_is_answered(trained, tmp_path, edit):
+    path = tmp_path / "ckpt" / "center-loss.json"
+    record = json.loads(path.read_text())
+    del record["checksum"]
+    EDITS[edit](record)
+    path.write_bytes(records.dump({**record, "checksum": records.sha256(records.dump(record))}))
+    for action in (
+        ["--test", "--eval_method", "knn"],
+        ["--second_train", "--epochs", 1],
+        ["--compare", "center-loss"],
+        ["--train", "--center_loss", "--resume", "--epochs", 2],
+    ):
+        done = trained(*action, "--data_dir", "digits")
+        assert_one_line(done, "center-loss.json was written by another version")
+    assert trained("--train", "--center_loss", *ONE).status == 0  # and can be replaced
+
+
+def test_what_was_trained_in_the_same_command_is_resumed(cli, monkeypatch):
+    """Ctrl-C in the test that follows: who goes on as told does not train again."""
+
+    def interrupted(*args):
+        errors.received.append(2)
+        errors.check_signals()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "predict", interrupted)
+        done = cli("--train", "--center_loss", "--test", *ONE)
+    assert done.status == 130
+    assert "Interrupted: what was trained is kept. To go on: " in done.err
+    assert done.err.strip().endswith("--resume")
+    assert cli("--test", *ONE[:2]).status == 0
+
+
+# --- links and devices -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["center-loss.lock", "center-loss-best.params.new"])
+def test_links_are_not_followed(trained, tmp_path, name):
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "ckpt" / name).unlink() if name.endswith("lock") else None
+    (tmp_path / "ckpt" / name).symlink_to(tmp_path / "precious")
+    done = trained("--train", "--center_loss", *ONE, "--seed", 1)
+    if name.endswith("lock"):
+        assert_one_line(done, "center-loss.lock cannot be locked")
+    else:
+        assert done.status == 0, done.err
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["center-loss.json", "center-loss-best.params"])
+def test_devices_are_not_read(trained, tmp_path, name):
+    (tmp_path / "ckpt" / name).unlink()
+    (tmp_path / "ckpt" / name).symlink_to("/dev/zero")
+    assert_one_line(trained("--test", "--data_dir", "digits"), name, "Not a regular file")
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "device", "pipe"])
+def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
+    for name in ("ckpt/center-loss-resume.params.new", "output/center-loss-test-epoch-0.png"):
+        path = tmp_path / name
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to({"dangling": "nowhere", "loop": path.name, "device": "/dev/zero"}[kind])
+    done = trained("--train", "--center_loss", *ONE, "--epochs", 2, "--resume")
+    assert done.status == 0 and done.err == "", done.err
+
+
+def test_a_small_file_that_promises_gigabytes(cli, tmp_path):
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 6_000_000, 28, 28)
+    with gzip.open(tmp_path / "digits" / "train-images-idx3-ubyte.gz", "wb") as file:
+        file.write(header)  # that is all that is looked at
+    assert_one_line(cli("--train", *ONE), "promises 6000000 training images, but 256 labels")
+    labels = tmp_path / "digits" / "train-labels-idx1-ubyte.gz"
+    with gzip.open(labels, "wb") as file:
+        file.write(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**32 - 1))
+    # Not even labels that would fit: no image is there for most of them.
+    assert_one_line(cli("--train", *ONE), "promises 6000000 training images, but 4294967295 labels")
+    images = tmp_path / "digits" / "train-images-idx3-ubyte.gz"
+    images.write_bytes(gzip.compress(header[:4] + struct.pack(">3I", 2**32 - 1, 28, 28)))
+    assert_one_line(cli("--train", *ONE), f"promises {28 * 28 * (2**32 - 1)} bytes")
+
+
+@pytest.mark.parametrize("name", ["center-loss.json", "center-loss-best.params"])
+def test_a_file_larger_than_the_memory(trained, tmp_path, name):
+    path = tmp_path / "ckpt" / name
+    os.truncate(path, 10**13)  # sparse: it takes no room
+    assert_one_line(trained("--test", "--data_dir", "digits"), str(name), "File too large")
+
+
+@pytest.mark.parametrize("flag", ["--data_dir", "--ckpt_dir", "--out_dir"])
+@pytest.mark.parametrize("kind", ["loop", "long"])
+def test_folders_that_cannot_be_entered(cli, tmp_path, flag, kind):
+    (tmp_path / "loop").symlink_to("loop")
+    folder = "loop" if kind == "loop" else "a" * 300
+    flags = dict(zip(ONE[::2], ONE[1::2]))
+    flags[flag] = folder
+    flat = [part for pair in flags.items() for part in pair]
+    assert_one_line(cli("--train", "--center_loss", *flat), folder)
+    if flag != "--out_dir":
+        done = cli("--test", "--prefix", "mine", *flat[:2], flag, folder)
+        assert_one_line(done, "mine" if kind == "loop" else "a")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(40, "Loop")])
+def test_auto_goes_on_where_gluons_folder_cannot_be_entered(cli, monkeypatch, tmp_path, error):
+    is_file = Path.is_file
+
+    def refuse(path):
+        if "datasets" in path.parts:
+            raise error
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
+    done = cli("--train", *QUICK)
+    assert done.status == 0 and "MNIST cannot be kept in" in done.err
+    assert_one_line(cli("--train", "--dataset", "mnist", *QUICK), "MNIST cannot be kept in")
+
+
+def test_a_run_whose_files_are_whole_is_found_beside_leftovers(trained, tmp_path):
+    """A `.new` file beside a record that does not speak of it changes nothing."""
+    run = Run("center-loss", tmp_path / "ckpt", tmp_path / "output")
+    new_name(run.best).write_bytes(b"half")
+    assert trained("--test", "--data_dir", "digits").status == 0
+    write_digits(tmp_path / "more", train=64)
+    assert trained("--train", "--center_loss", *ONE, "--epochs", 2, "--resume").status == 0
+    assert not new_name(run.best).exists()

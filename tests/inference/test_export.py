@@ -1,0 +1,188 @@
+"""Networks as ONNX models: outputs, metadata, and what is refused."""
+
+import json
+import re
+import subprocess
+import sys
+
+import mxnet as mx
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from helpers import ROOT, assert_one_line, mnist5k
+
+from inference import export
+from models import LeNet, LeNetPlus
+from process.errors import UserError
+from process.startup import how_to_install
+
+CLASSES = 4
+
+
+def make(cls, channels=1, feature_size=3, use_bias=True):
+    """A network with random parameters, its centers, and images."""
+    rng = np.random.default_rng(0)
+    net = cls(CLASSES, feature_size, use_bias=use_bias)
+    net.initialize()
+    images = rng.integers(0, 256, (3, channels, 16, 20)).astype(np.uint8)
+    net(mx.nd.array(images))
+    for param in net.collect_params().values():
+        param.set_data(mx.nd.array(rng.normal(0, 0.05, param.shape)))
+    net.hybridize(static_alloc=True)
+    return net, rng.normal(size=(CLASSES, feature_size)).astype(np.float32), images
+
+
+def to_onnx(net, centers, images, names=("a", "b", "c", "d"), threshold=None):
+    return export.to_onnx(net, centers, images.shape[1:], images, list(names), threshold)
+
+
+def open_model(content):
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+def run(session, images):
+    names = [output.name for output in session.get_outputs()]
+    image = images.astype(np.float32) / 255
+    return dict(zip(names, session.run(names, {"image": image})))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("cls", [LeNetPlus, LeNet])
+def test_the_model_gives_what_the_network_gives(cls, channels, use_bias):
+    net, centers, images = make(cls, channels, use_bias=use_bias)
+    session = open_model(to_onnx(net, centers, images))
+    (given,) = session.get_inputs()
+    assert (given.name, given.shape) == ("image", ["batch", channels, 16, 20])
+    shapes = {one.name: one.shape for one in session.get_outputs()}
+    assert list(shapes) == ["output", "feature", "distance"]
+    for batch in (images[:1], images):
+        output, feature = net(mx.nd.array(batch / 255))
+        outputs = run(session, batch)
+        for name, wanted in (("output", output.asnumpy()), ("feature", feature.asnumpy())):
+            assert np.allclose(outputs[name], wanted, rtol=1e-5, atol=1e-5), name
+            assert shapes[name] == ["batch", wanted.shape[1]]
+        difference = feature.asnumpy()[:, None] - centers.astype(np.float64)
+        distance = np.sqrt((difference**2).sum(axis=2))
+        assert np.allclose(outputs["distance"], distance, rtol=1e-5, atol=1e-5)
+        assert shapes["distance"] == ["batch", CLASSES]
+
+
+def test_without_centers_there_are_no_distances():
+    net, _, images = make(LeNet)
+    assert list(run(open_model(to_onnx(net, None, images)), images)) == ["output", "feature"]
+
+
+def test_centers_near_each_other_and_far_from_the_origin():
+    net, _, images = make(LeNet, feature_size=2)
+    net.features[-1].weight.set_data(mx.nd.zeros(net.features[-1].weight.shape))
+    net.features[-1].bias.set_data(mx.nd.array([1000, -1000]))
+    centers = np.array([[1000, -1000 - 2.0**-i] for i in range(CLASSES)], np.float32)
+    distance = run(open_model(to_onnx(net, centers, images)), images)["distance"]
+    assert np.array_equal(distance, [[2.0**-i for i in range(CLASSES)]] * len(images))
+
+
+def test_metadata():
+    net, centers, images = make(LeNet)
+    names = ["zéro", "\udcff", 'a "b"', "d"]  # a name may be that of a folder, of any bytes
+    content = to_onnx(net, centers, images, names, np.float32(0.1))
+    metadata = open_model(content).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == names
+    assert np.float32(metadata["threshold"]) == np.float32(0.1)
+    assert "(batch, 1, 16, 20)" in metadata["input"] and "255" in metadata["input"]
+    metadata = open_model(to_onnx(net, centers, images)).get_modelmeta().custom_metadata_map
+    assert set(metadata) == {"classes", "input"}
+
+
+def test_the_file_has_the_names_of_a_checkpoint_and_nothing_of_this_process():
+    contents = [to_onnx(*make(LeNetPlus)) for _ in range(2)]
+    assert contents[0] == contents[1]
+    names = {tensor.name for tensor in onnx.load_from_string(contents[0]).graph.initializer}
+    assert set(make(LeNetPlus)[0]._collect_params_with_prefix()) | {"centers"} <= names
+
+
+def test_many_images_are_compared_in_parts(monkeypatch):
+    net, centers, images = make(LeNet)
+    monkeypatch.setattr(export, "BLOCK", 2 * export.CHANNELS * 16 * 20)
+    seen = []
+
+    def note(net, inputs, outputs):
+        if isinstance(inputs[0], mx.nd.NDArray):
+            seen.append(len(inputs[0]))
+
+    net.register_forward_hook(note)
+    to_onnx(net, centers, images)
+    assert seen == [1, 2, 1]
+
+
+@pytest.mark.parametrize("factor", [1.01, np.nan])
+def test_wrong_weights_are_refused(monkeypatch, factor):
+    net, centers, images = make(LeNet)
+    right = export.get_params
+    wrong = lambda net: {name: array * factor for name, array in right(net).items()}  # noqa: E731
+    monkeypatch.setattr(export, "get_params", wrong)
+    with pytest.raises(UserError, match="^the ONNX model's output is .* from MXNet's.*$"):
+        to_onnx(net, centers, images)
+
+
+def test_wrong_distances_are_refused(monkeypatch):
+    net, centers, images = make(LeNet)
+    right = export.distances
+    monkeypatch.setattr(export, "distances", lambda *args: right(*args) + 0.01)
+    with pytest.raises(UserError, match="^the ONNX model's distance is .* from MXNet's.*$"):
+        to_onnx(net, centers, images)
+
+
+def test_a_model_beyond_2_gib_is_refused(monkeypatch):
+    net, centers, images = make(LeNet)
+    monkeypatch.setattr(export, "MOST_BYTES", 10**5)
+    with pytest.raises(UserError, match="^an ONNX model has less than 2 GiB.*$"):
+        to_onnx(net, centers, images)
+
+
+def test_nothing_is_said(capfd, recwarn, caplog):
+    to_onnx(*make(LeNetPlus))
+    assert capfd.readouterr() == ("", "") and not caplog.records
+    assert not [one for one in recwarn if "onnx" in str(one.message)]
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnx.mapping", "onnxruntime"])
+def test_what_is_missing_is_named(name):
+    error = ModuleNotFoundError(f"No module named '{name}'", name=name)
+    assert how_to_install(error).endswith("run 'pip install -r requirements-export.txt' first")
+
+
+def test_a_run_is_taken_away(trained, tmp_path):
+    """What the command line writes answers as --predict does."""
+    done = trained("--export", "--data_dir", "digits", "--reject", 0.1)
+    assert done.status == 0 and done.err == "", done.err
+    assert "output/center-loss.onnx: image -> output, feature, distance" in done.out
+    session = onnxruntime.InferenceSession("output/center-loss.onnx")
+    images = mnist5k().test.images[::10]
+    outputs = run(session, images)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == list("0123456789")
+    smallest = outputs["distance"].min(axis=1)
+    assert np.mean(smallest > float(metadata["threshold"])) == pytest.approx(0.1, abs=0.011)
+    done = trained("--test", "--data_dir", "digits", "--eval_method", "knn")
+    right = np.mean(outputs["distance"].argmin(axis=1) == mnist5k().test.labels[::10])
+    assert float(re.search(r"Test_acc: ([\d.]+)", done.out).group(1)) == pytest.approx(right)
+
+
+def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
+    path = tmp_path / "output" / "center-loss.onnx"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    assert_one_line(trained("--export", "--data_dir", "digits"), "from MXNet's")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_missing_onnx_is_one_line(tmp_path):
+    script = f"import sys; sys.modules['onnx'] = None; sys.path.insert(0, {str(ROOT)!r})\n"
+    script += "import main; sys.exit(main.main(['--export', '--prefix', 'best']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "run 'pip install -r requirements-export.txt' first" in done.stderr

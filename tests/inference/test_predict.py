@@ -1,0 +1,227 @@
+"""Answers for single images, and unknown images told from those of the test set."""
+
+import csv
+import io
+import json
+import re
+
+import mxnet as mx
+import numpy as np
+import pytest
+from helpers import QUICK, assert_one_line, mnist5k, run, write_idx
+from PIL import Image
+
+import utils
+from datasets import folders
+from experiments import letters
+from inference import predict as prediction
+from learner import restored
+from runs.run import Run
+from runs.trained import open_run
+
+
+def write_some(folder, count=7, invert=False):
+    """Test digits of mnist5k, of whose names the last digit is the label."""
+    folder.mkdir()
+    rows = np.arange(0, 1000, 1000 // count)[:count]
+    images, labels = (array[rows] for array in mnist5k().test)
+    for i, (image, label) in enumerate(zip(images[:, 0], labels)):
+        Image.fromarray(255 - image if invert else image).save(folder / f"{i}-{label}.png")
+    return images, labels
+
+
+def answers(done):
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_path):
+    images, _ = write_some(tmp_path / "some")
+    done = trained("--predict", "some", "--format", "json")
+    assert done.status == 0 and done.err == "", done.err
+    run = open_run(Run("center-loss", "ckpt", "output"), {})
+    net, centers = restored(run, (1, 28, 28), mx.cpu())
+    logits, features = (x.asnumpy() for x in net(mx.nd.array(images) / 255))
+    paths = sorted(f"some/{path.name}" for path in (tmp_path / "some").iterdir())
+    for i, row in enumerate(answers(done)):
+        shares = np.exp(logits[i] - logits[i].max())
+        distances = np.sqrt(((features[i] - centers) ** 2).sum(axis=1))
+        assert row == {
+            "path": paths[i],
+            "class": str(logits[i].argmax()),
+            "probability": pytest.approx(shares.max() / shares.sum(), abs=1e-5),
+            "nearest_center": str(distances.argmin()),
+            "distance": pytest.approx(distances.min(), abs=1e-5),
+        }  # fmt: skip
+
+
+def test_three_formats_say_the_same(trained, tmp_path):
+    write_some(tmp_path / "some")
+    (tmp_path / "some" / "deeper").mkdir()
+    odd = 'a "name",\nodd.png'
+    (tmp_path / "some" / "0-0.png").rename(tmp_path / "some" / "deeper" / odd)
+    forms = {form: trained("--predict", "some", "--format", form) for form in ("csv", "json")}
+    table = list(csv.DictReader(io.StringIO(forms["csv"].out, newline="")))
+    assert [
+        {name: str(value) for name, value in row.items()} for row in answers(forms["json"])
+    ] == (table)
+    text = trained("--predict", "some").out.splitlines()
+    assert len(text) == 7
+    for line, row in zip(text, table):
+        near = f"nearest center {row['nearest_center']} at {float(row['distance']):.4g})"
+        probability = f"{float(row['probability']):.4f}"
+        path = row["path"].replace("\n", "\\n")
+        assert line == f"{path}: {row['class']} (probability {probability}, {near}"
+
+
+def test_far_images_are_unknown(trained, tmp_path):
+    write_some(tmp_path / "some", count=50)
+    everyone = answers(trained("--predict", "some", "--format", "json"))
+    limit = np.mean(sorted(row["distance"] for row in everyone)[24:26])
+    done = trained("--predict", "some", "--format", "json", "--threshold", limit)
+    for row, before in zip(answers(done), everyone):
+        assert row["class"] == ("unknown" if row["distance"] > limit else before["class"])
+    # The record keeps which distance a share of the test images exceeded.
+    for share in (0.5, 0.05, 0, 1):
+        split = folders_of(tmp_path / f"test-{share}")
+        done = trained("--predict", split, "--format", "json", "--reject", share)
+        refused = np.mean([row["class"] == "unknown" for row in answers(done)])
+        assert refused == pytest.approx(share, abs=0.011)
+
+
+def folders_of(folder):
+    """The test images of `digits`, as the fixture `trained` has them."""
+    folder.mkdir()
+    test = mnist5k().test
+    for i, image in enumerate(test.images[::10, 0]):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    return folder.name
+
+
+def test_a_run_without_centers_predicts_without_them(cli, tmp_path):
+    write_some(tmp_path / "some", count=2)
+    assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
+    flags = ("--predict", "some", "--prefix", "softmax-loss")
+    done = cli(*flags)
+    assert done.status == 0 and re.search(
+        r"some/0-0.png: \d \(probability 0\.\d{4}\)$", done.out, re.M
+    )
+    assert cli(*flags, "--format", "csv").out.splitlines()[1].endswith(",,")
+    for flag in ("--threshold", "--reject"):
+        assert_one_line(cli(*flags, flag, 0.5), "--threshold or --reject needs")
+
+
+def test_dark_digits_on_light_ground_are_noticed_and_turned(trained, tmp_path):
+    write_some(tmp_path / "some")
+    write_some(tmp_path / "dark", invert=True)
+    wanted = trained("--predict", "some", "--format", "json")
+    assert wanted.err == ""
+    done = trained("--predict", "dark")
+    assert done.status == 0
+    assert done.err == (
+        "WARNING: 7 of 7 images are dark on light, unlike those of training: "
+        "--invert turns images\n"
+    )
+    done = trained("--predict", "dark", "--format", "json", "--invert")
+    assert done.err == ""
+    assert done.out.replace("dark/", "some/") == wanted.out
+    assert "leave --invert away" in trained("--predict", "some", "--invert").err
+
+
+def test_the_shipped_networks_answer_in_a_strange_folder(tmp_path):
+    _, labels = write_some(tmp_path / "some", count=40)
+    for prefix in ("center-loss", "best"):
+        done = run("--predict", "some", "--prefix", prefix, "--format", "json", cwd=tmp_path)
+        assert done.status == 0 and "so the shipped one is used" in done.err
+        found = {row["path"]: row["class"] for row in answers(done)}
+        right = sum(path.endswith(f"-{name}.png") for path, name in found.items())
+        assert len(found) == 40 and right >= 39
+        done = run("--predict", "some", "--prefix", prefix, "--reject", 0.05, cwd=tmp_path)
+        assert done.status == 0 and done.out.count(": unknown (") <= 6
+
+
+def test_what_cannot_be_answered_is_named_after_what_can(trained, tmp_path):
+    write_some(tmp_path / "some", count=3)
+    (tmp_path / "some" / "broken.png").write_bytes(b"x")
+    done = trained("--predict", "some")
+    assert len(done.out.splitlines()) == 3
+    assert_one_line(done, "some/broken.png: no image that can be read")
+    assert_one_line(trained("--predict", "nowhere"), "nowhere is not there")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(trained("--predict", "empty"), "empty: no file's name ends in .png, .jpg")
+
+
+def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_path):
+    """Against ranks counted pair by pair."""
+    write_some(tmp_path / "some", count=30, invert=True)
+    done = trained("--test", "--data_dir", "digits", "--unknown", "some", "--reject", 0.1)
+    assert done.status == 0, done.err
+    run = open_run(Run("center-loss", "ckpt", "output"), {})
+    net, centers = restored(run, (1, 28, 28), mx.cpu())
+    known = utils.predict(net, centers, mnist5k().test.images[::10], mx.cpu())
+    images = np.stack(folders.decode(sorted((tmp_path / "some").iterdir()), (1, 28, 28)))
+    unknown = utils.predict(net, centers, images, mx.cpu())
+    for name, ours, theirs in (
+        ("largest class probability", -known.probability, -unknown.probability),
+        ("distance to the nearest center", known.distance, unknown.distance),
+    ):
+        higher = np.mean((theirs[:, None] > ours) + 0.5 * (theirs[:, None] == ours))
+        refused = np.mean(theirs > np.sort(ours)[89] + 1e-9)
+        (line,) = (line for line in done.out.splitlines() if line.startswith(f"by the {name}"))
+        area, share = map(float, re.findall(r"\d\.\d{4}", line))
+        assert area == pytest.approx(higher, abs=1e-3)
+        assert share == pytest.approx(refused, abs=0.04)
+    assert "30 unknown images of some, 10% of the test set refused" in done.out
+
+
+def test_unknown_images_may_be_an_idx_file(trained, tmp_path):
+    write_idx(tmp_path / "letters-idx3-ubyte", np.zeros((5, 28, 28)))
+    flags = ("--test", "--data_dir", "digits", "--unknown")
+    assert "5 unknown images of letters-idx3-ubyte" in trained(*flags, "letters-idx3-ubyte").out
+    write_idx(tmp_path / "large", np.zeros((5, 30, 28)))
+    assert_one_line(trained(*flags, "large"), "large: its images are (1, 30, 28), not (1, 28, 28)")
+    assert_one_line(trained(*flags, "nowhere"), "nowhere is not there")
+
+
+def test_a_test_says_which_classes_are_confused(trained, tmp_path):
+    done = trained("--test", "--data_dir", "digits", "--plotting")
+    rows = [line.split() for line in done.out.splitlines()]
+    start = rows.index(["class", *"0123456789", "accuracy"])
+    counts = np.array([row[1:-1] for row in rows[start + 1 : start + 11]], int)
+    assert counts.sum(axis=1).tolist() == [10] * 10
+    accuracy = float(re.search(r"Test_acc: (\d\.\d+)", done.out).group(1))
+    assert np.trace(counts) / 100 == pytest.approx(accuracy)
+    page = (tmp_path / "output" / "center-loss-test.html").read_text(encoding="utf-8")
+    wrong = round(100 - 100 * accuracy)
+    assert f"wrong by class prediction ({wrong})" in page
+    with open(tmp_path / "output" / "center-loss-test.csv", newline="") as file:
+        assert list(csv.reader(file)) == rows[start : start + 11]
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("--test --threshold 1", "--threshold goes with --predict"),
+        ("--predict a --threshold 1 --reject 0.1", "both say"),
+        ("--predict a --reject 2", "not between 0 and 1"),
+        ("--test --reject 0.1", "--reject goes with"),
+        ("--test --invert", "go with --predict"),
+        ("--test --format json", "go with --predict"),
+        ("--predict a --unknown b", "--unknown goes with --test"),
+        ("--predict", "expected at least one argument"),
+        ("--train --predict a --reject 0.1", "train with --center_loss"),
+        ("--train --export --reject 0.1", "train with --center_loss"),
+    ],
+)
+def test_flags_that_do_not_go_together(cli, flags, words):
+    assert_one_line(cli(*flags.split()), words, status=2)
+
+
+def test_letters_are_no_digits(tmp_path):
+    letters.write(tmp_path / "letters")
+    files = prediction.image_files([str(tmp_path / "letters")])
+    images = np.stack(folders.decode(files, (1, 28, 28)))
+    assert len(images) > 1000
+    ink = images.reshape(len(images), -1).astype(float)
+    assert ink.sum(axis=1).min() > 0 and len(np.unique(ink, axis=0)) == len(images)
+    rows = (ink.reshape(-1, 28, 28).sum(axis=2) * np.arange(28)).sum(axis=1) / ink.sum(axis=1)
+    assert np.abs(rows - 13.5).max() <= 1  # their centers of mass

@@ -1,0 +1,106 @@
+"""Parameter files against MXNet's own, damaged ones, and writing that loses nothing."""
+
+import io
+
+import mxnet as mx
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from process.errors import UserError
+from process.files import new_name, write_atomically, write_new
+from recipe import Recipe
+from runs import params
+from runs.record import Epoch, Record
+from runs.run import Run
+
+arrays = st.dictionaries(
+    st.text("ab.01é中", max_size=8),
+    st.tuples(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 99)).map(
+        lambda drawn: np.random.RandomState(drawn[1]).normal(size=drawn[0]).astype(np.float32)
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def assert_same(read, written):
+    assert list(read) == list(written)
+    for name, array in written.items():
+        np.testing.assert_array_equal(read[name], array)
+
+
+@settings(max_examples=50, deadline=None)
+@given(written=arrays)
+def test_mxnet_reads_what_we_write_and_we_read_what_it_writes(written, tmp_path_factory):
+    path = tmp_path_factory.mktemp("params") / "file.params"
+    path.write_bytes(params.pack(written))
+    assert_same({name: array.asnumpy() for name, array in mx.nd.load(str(path)).items()}, written)
+    mx.nd.save(str(path), {name: mx.nd.array(array) for name, array in written.items()})
+    assert path.read_bytes() == params.pack(written)
+    assert_same(params.unpack(path.read_bytes()), written)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), written=arrays)
+def test_damaged_parameters_are_refused_or_read(data, written):
+    content = bytearray(params.pack(written))
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(content[: data.draw(st.integers(0, len(content)))])
+    try:
+        read = params.unpack(content)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert sum(array.nbytes for array in read.values()) <= len(content)
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=st.binary(max_size=200))
+@example(content=b"\x12\x01" + b"\0" * 14 + b"\xff" * 8)
+def test_any_bytes_are_refused(content):
+    with pytest.raises(ValueError):
+        params.unpack(content)
+
+
+@pytest.mark.parametrize("kind", ["float64", "int32", "uint8"])
+def test_other_types_are_refused(kind, tmp_path):
+    mx.nd.save(str(tmp_path / "a"), {"a": mx.nd.ones(3, dtype=kind)})
+    with pytest.raises(ValueError, match="unknown type"):
+        params.unpack((tmp_path / "a").read_bytes())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, content):
+            raise OSError(28, "No space left on device")
+
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    monkeypatch.setattr("builtins.open", lambda *args: Full())
+    with pytest.raises(UserError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
+    run = Run("run", tmp_path, tmp_path)
+    surroundings = {"versions": {}, "threads": "1", "devices": ["cpu(0)"]}
+    record = Record("run", None, Recipe(), 2, {"name": "digits", "sha256": ""}, surroundings)
+    record.append(Epoch(0, "digits", 0.1, 1.0, 1.0, None, 0.5, 0.5, None, None, 1.0))
+    first, second = ({"a": np.full(1, value, np.float32)} for value in (1, 0))
+    run.commit(record, {run.best: first, run.resume: first})
+    # Killed before the record was replaced: the new files are leftovers.
+    write_new(run.best, params.pack(second))
+    assert run.read_params(run.best, run.read_record())["a"] == 1
+    run.recover(run.read_record())
+    assert run.best.read_bytes() == params.pack(first) and not new_name(run.best).exists()
+    # Killed between the record and the renaming: the new files are the run's.
+    run.commit(record, {run.best: second, run.resume: second})
+    run.best.rename(new_name(run.best))
+    run.best.write_bytes(params.pack(first))
+    assert run.read_params(run.best, run.read_record())["a"] == 0
+    run.recover(run.read_record())
+    assert run.best.read_bytes() == params.pack(second) and not new_name(run.best).exists()

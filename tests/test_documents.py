@@ -1,0 +1,226 @@
+"""README and docs: commands the program takes, links that lead somewhere, numbers of records."""
+
+import importlib.util
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from urllib.parse import unquote
+
+import mxnet as mx
+import pytest
+from helpers import ROOT, mnist5k
+
+import evaluation
+import main
+from experiments import lambdas, seeds
+from learner import restored
+from recipe import Network, Recipe
+from runs import run as runs
+from runs.run import Run
+from runs.trained import open_run
+from utils import accuracies, predict
+
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+RESULTS = ("docs/results.md", "docs/results_zh.md")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
+ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
+COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
+SEEDS = re.compile(r"^python -m experiments\.seeds (\d+) (.+)$", re.MULTILINE)
+LAMBDAS = re.compile(r"^python -m experiments\.lambdas (.+)$", re.MULTILINE)
+ROWS = ROW.findall(TEXTS[RESULTS[0]])
+COMMANDS = COMMAND.findall(TEXTS[RESULTS[0]])
+SHIPPED = sorted(
+    path.name.replace("-best.params", "") for path in runs.SHIPPED.glob("*-best.params")
+)
+
+
+def commands(text):
+    """What stands in blocks, a line each, and what stands in code in a line of text or a table."""
+    blocks = [
+        line for kind, block in BLOCK.findall(text) if not kind for line in block.splitlines()
+    ]
+    return blocks + re.findall(r"`(python [^`]+)`", BLOCK.sub("", text))
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_command_is_one_that_the_program_takes(page):
+    for command in commands(TEXTS[page]):
+        for part in re.split(r" && |; do |; | & ", command):
+            words = [word for word in shlex.split(part) if not word.startswith("DMLC_")]
+            if words[:2] == ["python", "main.py"] and "--help" not in words and "RUN" not in words:
+                main.parse([word for word in words[2:] if word != "&"])
+            elif words[:2] == ["python", "-m"]:
+                assert importlib.util.find_spec(words[2]), part
+                if words[2] == "experiments.seeds":
+                    main.parse(words[4:])
+                elif words[2] == "experiments.lambdas":
+                    main.parse([*lambdas.FLAGS, *words[3:]])
+    assert page not in RESULTS or len(commands(TEXTS[page])) > 20
+
+
+def slug(heading):
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere_and_pictures_have_a_text(page):
+    for alt, picture in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXTS[page]):
+        assert len(alt) > 15, picture
+    for link in re.findall(r"\]\(([^)]+)\)", TEXTS[page]):
+        if not link.startswith("https://"):
+            path, _, anchor = unquote(link).partition("#")
+            target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+            assert target.exists(), link
+            if anchor and f'<a id="{anchor}">' not in target.read_text(encoding="utf-8"):
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
+                assert anchor in map(slug, headings), link
+
+
+def test_the_readme_is_short():
+    assert TEXTS["README.md"].count("\n") <= 140
+    assert len(TEXTS["README.md"].encode()) <= 14_000
+    assert not re.search(r"\b[A-Z]+_MB\b|TODO|XXX", "".join(TEXTS.values()))
+
+
+def test_the_set_up_is_two_lines():
+    lines = [line for line in TEXTS["README.md"].splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2 and lines[1].endswith("python -m pytest")
+
+
+def test_the_first_line_is_the_run_quick():
+    (line,) = re.findall(r"python main.py (.+) && python -m webbrowser", TEXTS["README.md"])
+    assert line == dict(COMMANDS)["quick"]
+    last = record_of("quick").history[-1]
+    seconds = sum(epoch.seconds for epoch in record_of("quick").history)
+    for said in (f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{seconds:.0f} s of them"):
+        assert said in TEXTS["README.md"]
+
+
+def test_the_example_runs_beside_center_loss_py_alone(tmp_path):
+    """In a plain interpreter: nothing of this program prepares the ground."""
+    (example,) = (block for kind, block in BLOCK.findall(TEXTS["README.md"]) if kind == "python")
+    shutil.copy(ROOT / "center_loss.py", tmp_path)
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "feature_matrix.params").exists()
+
+
+# --- results -----------------------------------------------------------------------------------
+
+
+def record_of(prefix):
+    return Run(prefix, runs.SHIPPED, "output").read_record()
+
+
+def test_both_languages_have_the_same_runs():
+    for pattern in (ROW, COMMAND, re.compile(r"^python .*$", re.MULTILINE)):
+        found = [pattern.findall(TEXTS[page]) for page in RESULTS]
+        assert found[0] and found[0] == found[1]
+    assert set(ROW.findall(TEXTS["README.md"])) <= set(ROWS)
+    assert len(ROW.findall(TEXTS["README.md"])) >= 3
+
+
+@pytest.mark.parametrize("prefix, cells", dict(ROWS).items())
+def test_the_table_says_what_the_record_says(prefix, cells):
+    record = record_of(prefix)
+    best, last = record.history[record.best["epoch"]], record.history[-1]
+    said = cells.split(" | ")[1:]
+    wanted = [
+        *(best.test_softmax, best.test_knn, best.epoch),
+        *(last.test_softmax, last.test_knn, last.epoch),
+    ]
+    assert said[:6] == [evaluation.cell(value) for value in wanted]
+
+
+@pytest.mark.parametrize("prefix", dict(ROWS + COMMANDS))
+def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
+    record = record_of(prefix)
+    args = main.parse(shlex.split(dict(COMMANDS)[prefix]))
+    assert prefix == args.prefix + "-second" * args.second_train
+    assert record.recipe.action == ("second_train" if args.second_train else "train")
+    network = {}
+    if args.second_train:  # which takes the network from the run it starts from
+        first = record_of(args.prefix)
+        assert record.started_from == {"prefix": args.prefix, "epoch": first.best["epoch"]}
+        network = vars(Network.merge({}, first.recipe.flags()))
+    assert record.dataset["name"] == "mnist" and record.dataset["train"] == 60_000
+    assert record.recipe == Recipe.merge(args.given, network, second=args.second_train)
+    assert record.epochs == (args.epochs or 30)
+
+
+def runs_of_seeds():
+    """Of each command that trains several seeds its flags, and the prefixes of what it trains."""
+    for count, flags in SEEDS.findall(TEXTS[RESULTS[0]]):
+        args = main.parse(shlex.split(flags))
+        prefixes = [seeds.prefix_of(args.prefix, seed) for seed in range(int(count))]
+        yield args, [f"{prefix}{'-second' * args.second_train}" for prefix in prefixes]
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_spread_is_that_of_the_records(page):
+    assert SEEDS.search(TEXTS[page])
+    for args, prefixes in runs_of_seeds():
+        records = [record_of(prefix) for prefix in prefixes]
+        for seed, record in enumerate(records):
+            given = {**args.given, "seed": seed}
+            assert record.recipe == Recipe.merge(given, second=args.second_train)
+            assert record.dataset["name"] == "mnist" and record.epochs == args.epochs
+        assert f"| {' | '.join(map(str, seeds.row(records)))} |\n" in TEXTS[page]
+
+
+def runs_of_lambdas():
+    """The flags of the command that trains several weights, and what it trains by the weight."""
+    (flags,) = LAMBDAS.findall(TEXTS[RESULTS[0]])
+    args = main.parse([*lambdas.FLAGS, *shlex.split(flags)])
+    return args, {lmbd: lambdas.prefix_of(args.prefix, lmbd) for lmbd in lambdas.LAMBDAS}
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_weights_are_those_of_the_records(page):
+    args, prefixes = runs_of_lambdas()
+    for lmbd, prefix in prefixes.items():
+        record = record_of(prefix)
+        assert record.dataset["name"] == "mnist" and record.epochs == args.epochs
+        assert record.recipe == Recipe.merge({**args.given, "lmbd": lmbd})
+        last = record.history[-1]
+        row = f"| {lmbd} | {last.test_softmax:.4f} | {last.test_knn:.4f} | "
+        assert f"\n{row}" in TEXTS[page]
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_rows_say_which_networks_are_shipped(page):
+    said = re.findall(
+        r"^\| ([\w.-]+) \| `python main.py .+?` \| (?:shipped|附带) \|", TEXTS[page], re.M
+    )
+    assert sorted(said) == SHIPPED
+    assert {"softmax-loss", "center-loss", "center-loss-second", "no-bias", "best"} == set(SHIPPED)
+
+
+def test_what_is_shipped_is_what_pages_need():
+    pictures = {
+        path.name for path in runs.SHIPPED.iterdir() if path.suffix in (".gif", ".png", ".jpg")
+    }
+    linked = {
+        name for name in pictures if any(f"shipped/{name}" in text for text in TEXTS.values())
+    }
+    assert pictures == linked
+    records = {path.stem for path in runs.SHIPPED.glob("*.json")}
+    spread = {prefix for _, prefixes in runs_of_seeds() for prefix in prefixes}
+    lines = {prefix for prefix, _ in COMMANDS}
+    assert records == lines | spread | set(runs_of_lambdas()[1].values())
+
+
+@pytest.mark.parametrize("prefix", SHIPPED)
+def test_the_network_tells_digits_apart(prefix):
+    trained = open_run(Run(prefix, runs.SHIPPED, "output"), {})
+    net, centers = restored(trained, trained.image_shape, mx.cpu())
+    images, labels = mnist5k().test
+    answers = predict(net, centers, images, mx.cpu())
+    assert min(accuracies(answers, labels).values()) > 0.98
