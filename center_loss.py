@@ -1,8 +1,8 @@
 """Center loss for Gluon. This file needs MXNet and nothing else: copy it into your project."""
 
-from mxnet import gluon
+from typing import Callable, NamedTuple
 
-FORMULATIONS = ("hist", "paper")
+from mxnet import gluon
 
 
 class CenterLoss(gluon.loss.Loss):
@@ -25,8 +25,9 @@ class CenterLoss(gluon.loss.Loss):
         Delta c_j = sum over {i : y_i = j} of (c_j - x_i) / (1 + n_j)
 
     The centers are trained by SGD whose learning rate is the paper's alpha, without weight decay:
-    ``trainer.step(batch_size)`` for ``hist``, ``trainer.step(1)`` for ``paper``, where Delta c_j
-    is a mean already.
+    ``trainer.step(center_loss.step_size(batch_size))``, which is ``batch_size`` for ``hist`` and 1
+    for ``paper``, where Delta c_j is a mean already. They need a Trainer of their own: without one
+    they never move, and nothing says so.
 
     Parameters
     ----------
@@ -44,9 +45,8 @@ class CenterLoss(gluon.loss.Loss):
         Give the centers row-sparse gradients, so that a step costs what its batch needs and not
         what all classes need. Under plain SGD both kinds give the same centers, bit for bit.
         With weight decay, momentum or Adam row-sparse gradients leave absent classes alone.
-        Choose False for what MXNet cannot do with them: ``grad_req="add"``, training what was
-        exported as a symbol and imported again, and dense centers in a Gluon Trainer with a
-        distributed kvstore. In float16 gradients are dense anyway.
+        MXNet cannot do with them: float16, ``grad_req="add"``, training what was exported as a
+        symbol and imported again, and dense centers in a Gluon Trainer with a distributed kvstore.
 
     Inputs
     ------
@@ -83,56 +83,54 @@ class CenterLoss(gluon.loss.Loss):
     """
 
     def __init__(
-        self,
-        num_classes,
-        feature_size,
-        lmbd=1.0,
-        formulation="hist",
-        sparse_grad=True,
-        **kwargs,
+        self, num_classes, feature_size, lmbd=1.0, formulation="hist", sparse_grad=False, **kwargs
     ):
         super().__init__(weight=lmbd, batch_axis=0, **kwargs)
         if formulation not in FORMULATIONS:
-            raise ValueError(f"formulation is {formulation!r}, but must be one of {FORMULATIONS}")
-        self._formulation = formulation
-        self._dtype = "float32"
+            names = tuple(FORMULATIONS)
+            raise ValueError(f"formulation is {formulation!r}, but must be one of {names}")
+        self._formula = FORMULATIONS[formulation]
         with self.name_scope():
             self.embedding = gluon.nn.Embedding(num_classes, feature_size, sparse_grad=sparse_grad)
 
-    def cast(self, dtype):
-        super().cast(dtype)
-        self._choose_gradients()
-
-    def forward(self, *args):
-        self._choose_gradients()
-        if self.embedding.weight.dtype != self._dtype:  # a load of parameters may change it
-            self._dtype = self.embedding.weight.dtype
-            self._clear_cached_op()
-        return super().forward(*args)
-
-    def _choose_gradients(self):
-        """Make them dense in float16, of which MXNet has no row-sparse ones."""
-        centers = self.embedding.weight
-        if centers._grad_stype != "default" and "float16" in str(centers.dtype):
-            self.embedding._kwargs["sparse_grad"] = False
-            centers._grad_stype = "default"
-            grad_req, centers.grad_req = centers.grad_req, "null"
-            centers.grad_req = grad_req  # which makes the gradients anew
+    def step_size(self, batch_size):
+        """What ``trainer.step`` of the centers takes after a batch of so many images."""
+        return batch_size if self._formula.mean_over_batch else 1
 
     def hybrid_forward(self, F, feature, label, sample_weight=None, batch_labels=None):
         label = F.reshape(label, shape=(-1,))
         center = self.embedding(label)
         count = F.cast(count_labels(F, label, batch_labels), dtype=self.embedding.weight.dtype)
-        if self._formulation == "hist":
-            loss = self._weight / 2 * squared_distance(F, feature, center) / count
-        else:
-            loss = self._weight / 2 * squared_distance(F, feature, F.BlockGrad(center))
-            # This term has the paper's Delta c as its gradient and, in sum, the value 0.
-            pull = squared_distance(F, F.BlockGrad(feature), center) / 2 / (1 + count)
-            loss = loss + (pull - F.BlockGrad(pull))
+        loss = self._formula.loss(F, feature, center, count, self._weight)
         if sample_weight is None:
             return loss
         return F.elemwise_mul(loss, F.reshape(sample_weight, shape=(-1,)))
+
+
+def hist_loss(F, feature, center, count, lmbd):
+    """lmbd / 2 * ||x_i - c_{y_i}||^2 / n_{y_i}."""
+    return lmbd / 2 * squared_distance(F, feature, center) / count
+
+
+def paper_loss(F, feature, center, count, lmbd):
+    """lmbd / 2 * ||x_i - c_{y_i}||^2, whose centers receive the paper's Delta c."""
+    loss = lmbd / 2 * squared_distance(F, feature, F.BlockGrad(center))
+    # This term has the paper's Delta c as its gradient and, in sum, the value 0.
+    pull = squared_distance(F, F.BlockGrad(feature), center) / 2 / (1 + count)
+    return loss + (pull - F.BlockGrad(pull))
+
+
+class Formula(NamedTuple):
+    """A formulation: its losses, and whether their gradients are to be divided by the batch."""
+
+    loss: Callable
+    mean_over_batch: bool
+
+
+FORMULATIONS = {
+    "hist": Formula(hist_loss, mean_over_batch=True),
+    "paper": Formula(paper_loss, mean_over_batch=False),
+}
 
 
 class ParameterCenterLoss(gluon.HybridBlock):

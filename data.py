@@ -3,10 +3,11 @@
 import functools
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 import mxnet as mx
 import numpy as np
@@ -14,11 +15,13 @@ import numpy as np
 from datasets import folders, idx, mnist, mnist5k
 from process.console import note
 from process.errors import UserError, check_signals
+from process.typed import within
 from recipe import DATASETS, Network
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 DEFAULT = Network()
+LARGEST_SIDE = 10**4  # pixels of an image
 SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
 
 
@@ -27,6 +30,37 @@ class Split(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What a run's record keeps of its data set.
+
+    Attributes
+    ----------
+    name : str
+    train, test : int
+        How many images.
+    shape : list of int
+        (C, H, W) of an image.
+    classes : list of int
+        The labels of the training set, ascending.
+    names : list of str or None
+        The names of all classes.
+    edge : int
+        How bright the edges of the training images are, in the mean.
+    sha256 : str
+        The SHA-256 of the names and the arrays, which tells the set from all others.
+    """
+
+    name: str
+    train: int = within(1)
+    test: int = within(1)
+    shape: List[int] = within(1, LARGEST_SIDE, length=(3, 3))
+    classes: List[int] = within(0, length=(1, 10**7))
+    names: Optional[List[str]]
+    edge: int = within(0, 255)
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -50,27 +84,22 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self):
-        """What a run's record keeps of this set.
-
-        Its name and sizes; the shape of an image; the classes that it has, and their names; how
-        bright the images' edges are, in the mean; and the SHA-256 of its arrays, which tells it
-        from all others.
-        """
+        """What a run's record keeps of this set."""
         digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
         for split in (self.train, self.test):
             for array in split:
                 digest.update(f"{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array))
-        return {
-            "name": self.name,
-            "train": len(self.train.labels),
-            "test": len(self.test.labels),
-            "shape": list(self.shape),
-            "classes": self.classes.tolist(),
-            "names": self.names,
-            "edge": round(float(edges(self.train.images).mean())),
-            "sha256": digest.hexdigest(),
-        }
+        return Fingerprint(
+            name=self.name,
+            train=len(self.train.labels),
+            test=len(self.test.labels),
+            shape=list(self.shape),
+            classes=self.classes.tolist(),
+            names=self.names,
+            edge=round(float(edges(self.train.images).mean())),
+            sha256=digest.hexdigest(),
+        )
 
 
 def edges(images):
@@ -85,9 +114,8 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
 
     Parameters
     ----------
-    dataset : {'auto', 'mnist', 'mnist5k'}
-        `auto` is mnist where it is there or can be had in 15 seconds, otherwise, with a warning,
-        mnist5k. See `choose_dataset` for what a run decides.
+    dataset : str
+        One of `READERS`. See `choose_dataset` for what a run decides.
     data_dir : str or None
         A folder with four IDX files, or with a folder of images for each class; it goes before
         `dataset`.
@@ -107,20 +135,40 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
         folder = os.path.expanduser(data_dir)
         name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
         loaded = read_folder(Path(folder), name, network)
-    elif dataset == "mnist5k":
-        loaded = Dataset("mnist5k", *map(Split._make, mnist5k.read()))
-    elif dataset == "mnist":
-        loaded = read_folder(mnist.fetch(), "mnist")
     else:
-        try:
-            folder = mnist.fetch(seconds=SECONDS_TO_TRY)
-        except UserError as error:
-            print_mnist5k_warning(error)
-            loaded = Dataset("mnist5k", *map(Split._make, mnist5k.read()))
-        else:
-            loaded = read_folder(folder, "mnist")
+        loaded = READERS[dataset]()
     check(loaded, network)
     return loaded
+
+
+def read_mnist(seconds=math.inf):
+    return read_folder(mnist.fetch(mnist.MNIST, seconds), "mnist")
+
+
+def read_fashion_mnist():
+    return read_folder(mnist.fetch(mnist.FASHION_MNIST), "fashion_mnist")
+
+
+def read_mnist5k():
+    return Dataset("mnist5k", *map(Split._make, mnist5k.read()))
+
+
+def read_mnist_or_mnist5k():
+    """MNIST where it is there or can be had in `SECONDS_TO_TRY`; otherwise, with a warning, the
+    5,000 images of it."""
+    try:
+        return read_mnist(SECONDS_TO_TRY)
+    except UserError as error:
+        print_mnist5k_warning(error)
+        return read_mnist5k()
+
+
+READERS = {  # by --dataset
+    "auto": read_mnist_or_mnist5k,
+    "mnist": read_mnist,
+    "fashion_mnist": read_fashion_mnist,
+    "mnist5k": read_mnist5k,
+}
 
 
 def count_classes(data_dir):
@@ -150,7 +198,7 @@ def choose_dataset(dataset, data_dir, *records):
     UserError
         The runs do not tell.
     """
-    trained_on = {record.dataset["name"]: record.prefix for record in records if record}
+    trained_on = {record.dataset.name: record.prefix for record in records if record}
     if dataset or data_dir or not trained_on:
         return dataset or "auto"
     name, prefix = trained_on.popitem()
@@ -164,11 +212,11 @@ def choose_dataset(dataset, data_dir, *records):
 
 def refuse_trained_images(record, dataset):
     """Raise UserError where the test set is made of images that a run was trained on."""
-    trained_on = record and record.dataset["sha256"]
+    trained_on = record and record.dataset.sha256
     if trained_on == mnist.FINGERPRINT and dataset.name == "mnist5k":
         raise UserError(
             f"{record.prefix} was trained on MNIST, whose training set has all images of mnist5k: "
-            f"no test could be made with them. {mnist.where_it_goes()}"
+            f"no test could be made with them. {mnist.MNIST.where_it_goes()}"
         )
 
 
@@ -210,6 +258,11 @@ def check(dataset, network):
         said = [f"{rows} x {columns} pixels, {n} channel(s)" for n, rows, columns in shapes]
         raise UserError(f"{dataset.name}: training images are {said[0]}; test images {said[1]}")
     size = shapes[0][1:]
+    if max(size) > LARGEST_SIDE:
+        raise UserError(
+            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too large: no side may "
+            f"have more than {LARGEST_SIDE}"
+        )
     if min(size) < SMALLEST_IMAGE:
         raise UserError(
             f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too small for the "

@@ -3,77 +3,72 @@
 import csv
 import io
 import time
-from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from data import SPLITS, choose_dataset, load_dataset, refuse_trained_images
-from inference.predict import tell_unknown
-from learner import choose_contexts, restored
+from data import SPLITS
+from inference.unknown import tell_unknown
 from pictures.feature_maps import Dots, feature_map, stacked_feature_maps
 from process.console import say, table
 from process.files import make_folder, write_atomically
-from recipe import EVAL_METHODS, Recipe
-from runs.run import Run
-from runs.trained import find_run, open_run
-from utils import accuracies, predict, tightness
+from recipe import EVAL_METHODS
+from utils import accuracies, classify, tightness
 
 MOST_PRINTED = 21  # lines of a table of classes
 MOST_COUNTED = 1000  # classes of which all pairs are counted
 TEST_FILES = {"png": "Feature map", "csv": "Classes", "html": "To explore the test images"}
 
 
-def test(args):
+def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None):
     """Evaluate the best network of a run on the test set, and print its accuracy.
 
     Parameters
     ----------
-    args : argparse.Namespace
-        All flags, as `main.parse` gives them.
+    trained : runs.trained.Trained
+    dataset : data.Dataset
+    ctx : mxnet.Context
+    method : str
+        One of `recipe.EVAL_METHODS`.
+    plotting : bool
+        Whether to draw the features, as a picture and as a page to explore.
+    unknown : str, optional
+        Images that belong to no class, to be told from the test images.
+    share : float, optional
+        The share of the test images that may be refused with them.
 
     Raises
     ------
     UserError
         Anything that the user can mend.
     """
-    method = args.given.get("eval_method", Recipe.eval_method)
-    knn = method == "knn"
-    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
-    trained = open_run(run, args.given, needs_centers_for="--eval_method knn" if knn else None)
-    (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
-    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
-    dataset = load_dataset(chosen, args.data_dir, trained.network)
-    refuse_trained_images(trained.record, dataset)
-    trained.check_data(dataset)
-    net, centers = restored(trained, dataset.shape, ctx)
+    run, words = trained.run, EVAL_METHODS[method].words
+    net, centers = trained.on(ctx, dataset.shape)
     began = time.time()
-    answers = predict(net, centers, dataset.test.images, ctx, trained.classes)
+    answers = classify(net, centers, dataset.test.images, ctx, trained.classes)
     accuracy = accuracies(answers, dataset.test.labels)
     seconds = time.time() - began
-    words = EVAL_METHODS[method]
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
-    labels = dataset.test.labels
-    table = confusion(labels, answers.nearest if knn else answers.predicted, dataset.names)
-    if len(table) <= MOST_PRINTED:
-        say(f"Classes of the images, and what was found:\n\n{aligned(table)}\n")
-    elif not args.given.get("plotting"):
-        say(f"{len(table) - 1} classes: with --plotting a table says which are confused")
-    if args.unknown:
-        say(tell_unknown(args.unknown, trained, net, centers, ctx, answers, args.reject))
-    if args.given.get("plotting"):
+    rows = confusion(dataset.test.labels, answers.found[method], dataset.names)
+    if len(rows) <= MOST_PRINTED:
+        say(f"Classes of the images, and what was found:\n\n{aligned(rows)}\n")
+    elif not plotting:
+        say(f"{len(rows) - 1} classes: with --plotting a table says which are confused")
+    if unknown:
+        say(tell_unknown(unknown, trained, net, centers, ctx, answers, share))
+    if plotting:
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
-        files = {**draw(trained, dataset, answers, centers, title), "csv": as_csv(table)}
-        make_folder(Path(args.out_dir))
+        files = {**draw_test_set(trained, dataset, answers, centers, title), "csv": as_csv(rows)}
+        make_folder(run.out_dir)
         for kind, content in files.items():
-            path = Run(run.prefix, args.ckpt_dir, args.out_dir).picture(f"test.{kind}")
+            path = run.picture(f"test.{kind}")
             write_atomically(path, content)
             say(f"{TEST_FILES[kind]}: {path}")
 
 
-def draw(trained, dataset, answers, centers, title):
+def draw_test_set(trained, dataset, answers, centers, title):
     """The feature map of the test set, as a picture and as a page: a dict of bytes."""
     from pictures.page import page  # bokeh takes a second to import
 
@@ -87,10 +82,10 @@ def draw(trained, dataset, answers, centers, title):
     if centers is not None:
         own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
         distances = np.stack([answers.distance, own], axis=1)
+    found = {EVAL_METHODS[method].words: classes for method, classes in answers.found.items()}
     to_explore = page(
-        dots.points, images, labels, answers.predicted, answers.nearest, distances,
-        names or list(map(str, range(num_classes))), f"{prefix}: {title}",
-    )  # fmt: skip
+        dots.points, images, labels, found, distances, trained.names, f"{prefix}: {title}"
+    )
     return {"png": picture, "html": to_explore}
 
 
@@ -134,96 +129,86 @@ def as_csv(rows):
     return file.getvalue().encode()
 
 
-def compare(args):
-    """Evaluate runs on both sets by both methods, print tables, and draw their feature maps.
+def compare(trained, dataset, ctx, out_dir):
+    """Evaluate runs on both sets by every method, print tables, and draw their feature maps.
 
     Parameters
     ----------
-    args : argparse.Namespace
-        All flags; `compare` has the prefixes of the runs.
+    trained : list of runs.trained.Trained
+    dataset : data.Dataset
+    ctx : mxnet.Context
+    out_dir : Path
+        Where the pictures go.
 
     Raises
     ------
     UserError
         Anything that the user can mend.
     """
-    runs = [find_run(prefix, args.ckpt_dir, args.out_dir) for prefix in args.compare]
-    opened = [open_run(run, args.given) for run in runs]
-    out_dir = Path(args.out_dir)
-    make_folder(out_dir)
-    (ctx, *_) = choose_contexts(args.use_gpu, args.gpus)
-    smallest = min((trained.network for trained in opened), key=lambda one: one.num_classes)
-    records = [trained.record for trained in opened]
-    chosen = choose_dataset(args.dataset, args.data_dir, *records)
-    dataset = load_dataset(chosen, args.data_dir, smallest)
-    rows = {name: [] for name in SPLITS}
-    for trained in opened:
-        refuse_trained_images(trained.record, dataset)
-        trained.check_data(dataset)
-        net, centers = restored(trained, dataset.shape, ctx)
-        for name in SPLITS:
-            split = getattr(dataset, name)
-            answers = predict(net, centers, split.images, ctx, trained.classes)
-            rows[name].append(Row.of(trained, dataset, name, answers, centers))
-    for name, called in SPLITS.items():
-        labels = getattr(dataset, name).labels
+    rows = {split: [] for split in SPLITS}
+    for run in trained:
+        net, centers = run.on(ctx, dataset.shape)
+        for split in SPLITS:
+            answers = classify(net, centers, getattr(dataset, split).images, ctx, run.classes)
+            rows[split].append(Row.of(run, dataset, split, answers, centers))
+    for split, words in SPLITS.items():
+        labels = getattr(dataset, split).labels
         panels = [
-            (
-                row.features,
-                labels,
-                row.num_classes,
-                f"{row.prefix}: {dataset.name}, {called} set, accuracy {row.softmax:.4f}"
-                + f" ({EVAL_METHODS['softmax']})"
-                + (f", {row.knn:.4f} ({EVAL_METHODS['knn']})" if row.knn is not None else ""),
-            )
-            for row in rows[name]
+            (row.features, labels, row.num_classes, row.title(f"{dataset.name}, {words} set"))
+            for row in rows[split]
         ]
-        path = out_dir / f"{name}_feature_map_with_different_loss.jpg"
+        path = out_dir / f"{split}_feature_map_with_different_loss.jpg"
         write_atomically(path, stacked_feature_maps(panels, dataset.names))
-        say(f"{dataset.name}, {called} set ({path}):\n\n{markdown(rows[name])}\n")
+        say(f"{dataset.name}, {words} set ({path}):\n\n{markdown(rows[split])}\n")
 
 
 class Row(NamedTuple):
-    """A run on one set: accuracies of its best and of its last epoch, and its best features."""
+    """A run on one set: accuracies, by method, of its best and of its last epoch, None where they
+    are unknown; and its best features."""
 
     prefix: str
     num_classes: int
-    softmax: float
-    knn: Optional[float]
-    best: Optional[int]
-    last_softmax: Optional[float]
-    last_knn: Optional[float]
-    last: Optional[int]
+    best: Dict[str, Optional[float]]
+    best_epoch: Optional[int]
+    last: Dict[str, Optional[float]]
+    last_epoch: Optional[int]
     tightness: Optional[float]
     features: np.ndarray
 
     @classmethod
-    def of(cls, trained, dataset, name, answers, centers):
-        """The row of a run on the set `name` of `dataset`."""
-        record, labels = trained.record, getattr(dataset, name).labels
-        features, accuracy = answers.features, accuracies(answers, labels)
+    def of(cls, trained, dataset, split, answers, centers):
+        """The row of a run on one of `SPLITS`."""
+        record, labels = trained.record, getattr(dataset, split).labels
+        accuracy = accuracies(answers, labels)
         last = record.history[-1] if record and record.same_data(dataset) else None
         return cls(
             prefix=trained.run.prefix,
             num_classes=trained.network.num_classes,
-            softmax=accuracy["softmax"],
-            knn=accuracy.get("knn"),
-            best=record and record.best["epoch"],
-            last_softmax=last and last.accuracy(name, "softmax"),
-            last_knn=last and last.accuracy(name, "knn"),
-            last=last and last.epoch,
-            tightness=None if centers is None else tightness(features, labels, centers),
-            features=features,
+            best={method: accuracy.get(method) for method in EVAL_METHODS},
+            best_epoch=record and record.best.epoch,
+            last={method: last and last.accuracy(split, method) for method in EVAL_METHODS},
+            last_epoch=last and last.epoch,
+            tightness=None if centers is None else tightness(answers.features, labels, centers),
+            features=answers.features,
         )
+
+    def title(self, where):
+        """The title of the feature map."""
+        known = {method: share for method, share in self.best.items() if share is not None}
+        shares = [f"{share:.4f} ({EVAL_METHODS[method].words})" for method, share in known.items()]
+        return f"{self.prefix}: {where}, accuracy {', '.join(shares)}"
 
 
 def markdown(rows):
     """The table of the runs on one set."""
-    header = (
-        *("run", "class prediction", "KNN search", "best epoch"),
-        *("class prediction, last epoch", "KNN search, last epoch", "last epoch", "tightness"),
-    )
-    return table(header, [[row.prefix, *map(cell, row[2:-1])] for row in rows])
+    columns = [method.column for method in EVAL_METHODS.values()]
+    last = [f"{column}, last epoch" for column in columns]
+    header = ("run", *columns, "best epoch", *last, "last epoch", "tightness")
+    cells = [
+        (*row.best.values(), row.best_epoch, *row.last.values(), row.last_epoch, row.tightness)
+        for row in rows
+    ]
+    return table(header, [[row.prefix, *map(cell, each)] for row, each in zip(rows, cells)])
 
 
 def cell(value):

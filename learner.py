@@ -11,7 +11,6 @@ from center_loss import CenterLoss
 from process.console import warn
 from process.errors import UserError
 from recipe import MODELS
-from runs import params
 
 INITIALIZER = mx.init.Xavier(magnitude=2.24)
 
@@ -67,7 +66,7 @@ def build(network, image_shape, contexts, seed=0):
 
 def build_center_loss(network, contexts, *args):
     """Make the center loss of a network; `args` are further ones of `CenterLoss`."""
-    center_loss = CenterLoss(network.num_classes, network.feature_size, *args)
+    center_loss = CenterLoss(network.num_classes, network.feature_size, *args, sparse_grad=True)
     center_loss.initialize(INITIALIZER, ctx=contexts)
     center_loss.hybridize(static_alloc=True)
     return center_loss
@@ -121,21 +120,6 @@ def set_params(block, arrays, source):
         param.set_data(mx.nd.array(arrays[name]))
 
 
-def restore(trained, net, center_loss=None):
-    """Put the best network of a run, a `runs.trained.Trained`, and its centers into blocks."""
-    set_params(net, trained.params, trained.run.best)
-    if center_loss is not None:
-        set_params(center_loss, trained.centers, trained.run.feature_matrix)
-
-
-def restored(trained, image_shape, ctx):
-    """The network of a run, and its centers if it has any."""
-    net = build(trained.network, image_shape, [ctx])
-    center_loss = build_center_loss(trained.network, [ctx]) if trained.centers else None
-    restore(trained, net, center_loss)
-    return net, centers_of(center_loss)
-
-
 class Learner:
     """A network with the losses and the optimizers that train it.
 
@@ -154,7 +138,7 @@ class Learner:
     net : models.FeatureNet
     center_loss : CenterLoss or None
     trainers : list of (gluon.Trainer, float, int)
-        Each with its learning rate and with what its gradients are divided by; the first is the
+        Each with its learning rate and with what its `step` takes; the first is the
         network's, the second, where the centers are trained, theirs.
     """
 
@@ -185,10 +169,9 @@ class Learner:
         if recipe.second:
             centers.setattr("grad_req", "null")  # or all would meet at one point
             return trainers
-        # The paper's update is a mean already, which Gluon's Trainer must not divide again.
-        divisor = 1 if recipe.formulation == "paper" else recipe.batch_size
         trainer = self.workers.new_center_trainer(centers, learning_rate=recipe.alpha)
-        return [*trainers, (trainer, recipe.alpha, divisor)]
+        step_size = self.center_loss.step_size(recipe.batch_size)
+        return [*trainers, (trainer, recipe.alpha, step_size)]
 
     def losses(self, image, label, batch_labels):
         """The losses of some images, in the order of `Recipe.losses`.
@@ -235,8 +218,8 @@ class Learner:
         for _, label, _ in slices:
             self.workers.fetch_centers(label)
         device_losses = self.backward(slices)
-        for trainer, _, divisor in self.trainers:
-            trainer.step(divisor)
+        for trainer, _, step_size in self.trainers:
+            trainer.step(step_size)
         return [mx.nd.concat(*[loss.sum() for loss in losses], dim=0) for losses in device_losses]
 
     def set_learning_rates(self, progress):
@@ -289,4 +272,7 @@ class Learner:
     def digest(self):
         """A few digits that tell whether two workers have the same parameters."""
         network, centers = self.parameters()
-        return hashlib.sha256(params.pack({**network, **(centers or {})})).hexdigest()[:12]
+        digest = hashlib.sha256()
+        for array in {**network, **(centers or {})}.values():
+            digest.update(array)
+        return digest.hexdigest()[:12]

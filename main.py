@@ -1,21 +1,19 @@
 """Train and test networks with softmax loss and center loss. `python main.py --help` tells how."""
 
 import argparse
-import atexit
-import contextlib
-import difflib
-import math
 import os
-import re
-import shlex
 import sys
 import traceback
+from dataclasses import fields
 
 import recipe
 from cluster import meeting
-from process.console import OutputLost, abandon_output, fail, note, occupy_closed_streams
-from process.errors import Interrupted, UserError, noting_signals
-from process.startup import how_to_install, prepare_matplotlib, prepare_mxnet
+from process import arguments
+from process.console import fail, note, occupy_closed_streams
+from process.endings import explain
+from process.errors import Interrupted, noting_signals
+from process.startup import prepare_matplotlib, prepare_mxnet
+from process.typed import Range
 
 
 def main(argv=None):
@@ -27,59 +25,32 @@ def main(argv=None):
 
 
 def answer(argv, args):
-    """Do what the flags say, or say in one line what keeps that from its end."""
-    # Each answer ends a cluster's process before the error is forgotten, and with it the
-    # connection: its end would wait for the other workers, who wait for us.
+    """Run the actions; on failure print one line and return the exit status."""
+    alone = args.kvstore == "device"
     try:
         act(args)
-    except UserError as error:
-        return end(args, error)
-    except Interrupted as interrupted:
-        resume = ["--resume"] if interrupted.resume and not args.resume else []
-        command = shlex.join(["python", "main.py", *argv, *resume])
-        note(f"Interrupted: {interrupted.kept}. To go on: {command}")
-        return end(args, status=128 + interrupted.signum)
-    except KeyboardInterrupt:  # a second Ctrl-C
-        return end(args, status=130)
-    except OutputLost as error:
-        abandon_output()
-        return end(args, f"{error}; --resume goes on" if error.resume else error)
-    except ModuleNotFoundError as error:
-        return end(args, how_to_install(error))
-    except OSError as error:
-        return end(args, f"{error.filename}: {error.strerror}" if error.filename else error)
-    except Exception as error:
-        if lacks_memory(error):
-            if not isinstance(error, MemoryError):
-                atexit.register(os._exit, 1)  # MXNet's end would raise the error again
-            advice = "try a lower --batch_size, --num_classes or --feature_size"
-            return end(args, f"not enough memory: {advice}")
-        if args.kvstore == "device":
-            raise
-        traceback.print_exc()  # the others must hear of a fault of this program, too
-        return end(args, f"{type(error).__name__}, a fault of this program: see above")
-    return 0
-
-
-def lacks_memory(error):
-    """Whether an error means that; MXNet has no class of its own for it."""
-    signs = "emory|bad_alloc|AlignedMalloc|temporarily unavailable"
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and re.search(signs, str(error))
-    )
-
-
-def end(args, error=None, status=1):
-    """Say what is wrong, and give the exit status."""
-    if args.kvstore != "device":
-        meeting.end(status, error)
-    if error is not None:
-        fail(error)
-    return status
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        line, status = explain(error, argv)
+        if status is None:
+            if alone:
+                raise
+            traceback.print_exc()  # the other processes must hear of it, too
+            line, status = f"{type(error).__name__}, a fault of this program: see above", 1
+        interrupted = isinstance(error, Interrupted)
+        if interrupted:
+            note(line)
+        # A cluster's process ends before the error is forgotten, and with it the connection: its
+        # end would wait for the other workers, who wait for us.
+        if not alone:
+            meeting.end(status, None if interrupted else line)
+        if line and not interrupted:
+            fail(line)
+        return status
 
 
 def act(args):
-    """Do what the flags say."""
+    """Run the actions in the order of `ACTIONS`."""
     alone = args.kvstore == "device"
     if not alone:
         decisive = ("kvstore", "train", "second_train", "prefix", "resume", "epochs")
@@ -89,44 +60,129 @@ def act(args):
     prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
     from cluster.workers import Alone, Workers, serve
-    from evaluation import compare, test
-    from inference.predict import image_files, predict
-    from train import train
 
     if not alone and os.environ["DMLC_ROLE"] != "worker":
         serve()
         return
     workers = Alone() if alone else Workers(args.kvstore, member)
-    if workers.leads:  # what would fail after a training fails before it
-        for paths in (args.predict, args.unknown and [args.unknown]):
-            if paths:
-                image_files(paths)
-        if args.export:
-            from inference.export import export  # which needs more packages than the rest
-    if args.train:
-        train(args, workers)
-    with after_training(args.train):
-        if args.second_train:
-            train(args, workers, second=True)
-    with after_training(args.train or args.second_train):
-        for action in (test, compare, predict):
-            if getattr(args, action.__name__) and workers.leads:
-                action(args)
-        if args.export and workers.leads:
-            export(args)
+    if workers.leads:
+        check_what_comes_last(args)
+    trained = False
+    for name, action in ACTIONS.items():
+        if not getattr(args, name):
+            continue
+        try:
+            action(args, workers)
+        except Interrupted as interrupted:
+            if trained and not interrupted.resume:
+                interrupted.kept, interrupted.resume = "what was trained is kept", True
+            raise
+        trained |= name in TRAINING
     workers.leave()
 
 
-@contextlib.contextmanager
-def after_training(trained):
-    """Let what is interrupted now go on with --resume, if something was `trained` before."""
-    try:
-        yield
-    except Interrupted as one:
-        if trained:
-            kept = one.kept if one.resume else "what was trained is kept"
-            raise Interrupted(one.signum, kept, resume=True) from one
-        raise
+def check_what_comes_last(args):
+    """Let what would fail after a training fail before it."""
+    from inference.predict import image_files
+
+    for paths in (args.predict, args.unknown and [args.unknown]):
+        if paths:
+            image_files(paths)
+    if args.export:
+        import inference.export  # noqa: F401, which needs more packages than the rest
+
+
+# --- the actions: what each flag does ----------------------------------------------------------
+
+
+def run_of(args, prefix=None):
+    """The run that a flag names."""
+    from runs.run import Run
+
+    return Run(prefix or args.prefix, args.ckpt_dir, args.out_dir)
+
+
+def train(args, workers, second=False):
+    """Train a run, or its second training."""
+    from learner import choose_contexts
+    from runs.plan import planned
+    from train import train
+
+    contexts = choose_contexts(args.use_gpu, args.gpus)
+    with planned(args, contexts, workers, second) as plan:
+        if plan is not None:
+            train(plan, workers)
+
+
+def second_train(args, workers):
+    train(args, workers, second=True)
+
+
+def rank_0(action):
+    """Let an action be that of rank 0 alone."""
+    return lambda args, workers: action(args) if workers.leads else None
+
+
+@rank_0
+def test(args):
+    from evaluation import test
+    from runs.trained import load_data, open_run
+
+    method = args.given.get("eval_method", recipe.Recipe.eval_method)
+    wanted = f"--eval_method {method}" if recipe.EVAL_METHODS[method].needs_centers else None
+    trained = open_run(run_of(args), args.given, needs_centers_for=wanted)
+    ctx = first_context(args)
+    dataset = load_data([trained], args.dataset, args.data_dir)
+    test(trained, dataset, ctx, method, args.given.get("plotting"), args.unknown, args.reject)
+
+
+@rank_0
+def compare(args):
+    from evaluation import compare
+    from process.files import make_folder
+    from runs.trained import load_data, open_run
+
+    trained = [open_run(run_of(args, prefix), args.given) for prefix in args.compare]
+    make_folder(run_of(args).out_dir)
+    ctx = first_context(args)
+    compare(trained, load_data(trained, args.dataset, args.data_dir), ctx, run_of(args).out_dir)
+
+
+@rank_0
+def predict(args):
+    from inference.predict import predict
+    from runs.trained import open_run
+
+    limited = args.threshold is not None or args.reject is not None
+    wanted = "--threshold or --reject" if limited else None
+    trained = open_run(run_of(args), args.given, needs_centers_for=wanted, tell=note)
+    threshold = args.threshold if args.reject is None else trained.threshold(args.reject)
+    predict(trained, args.predict, first_context(args), args.format, threshold, args.invert)
+
+
+@rank_0
+def export(args):
+    from inference.export import export
+    from runs.trained import open_run
+
+    wanted = None if args.reject is None else "--reject"
+    export(open_run(run_of(args), args.given, needs_centers_for=wanted), args.reject)
+
+
+def first_context(args):
+    """The device of everything but training."""
+    from learner import choose_contexts
+
+    return choose_contexts(args.use_gpu, args.gpus)[0]
+
+
+TRAINING = {"train": train, "second_train": second_train}
+ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
+
+
+# --- the flags ---------------------------------------------------------------------------------
+
+RECIPE_FIELDS = {each.name: each for each in fields(recipe.Recipe)}
 
 
 def parse(argv):
@@ -158,9 +214,9 @@ def check(args, error):
     """Call `error` with a text where flags do not go together."""
     given = recipe.Recipe.merge(args.given)
     softmax_only = args.train and not given.center_loss and not args.resume
-    actions = ("train", "second_train", "test", "compare", "predict", "export")
-    if not any(getattr(args, name) for name in actions):
-        error(f"nothing to do: give --{', --'.join(actions[:-1])} or --{actions[-1]}")
+    *actions, last = ACTIONS
+    if not any(getattr(args, name) for name in ACTIONS):
+        error(f"nothing to do: give --{', --'.join(actions)} or --{last}")
     if args.threshold is not None and args.reject is not None:
         error("--threshold and --reject both say where an image is unknown: give one")
     if args.threshold is not None and not args.predict:
@@ -175,8 +231,8 @@ def check(args, error):
         error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
     if given.center_loss and not args.train:
         error("--center_loss goes with --train")
-    if softmax_only and given.eval_method == "knn":
-        error("--eval_method knn needs centers: train with --center_loss")
+    if softmax_only and recipe.EVAL_METHODS[given.eval_method].needs_centers:
+        error(f"--eval_method {given.eval_method} needs centers: train with --center_loss")
     limited = args.threshold is not None or (args.reject is not None and not args.unknown)
     if softmax_only and limited:
         error("--threshold and --reject need centers: train with --center_loss")
@@ -188,26 +244,25 @@ def check(args, error):
         error(f"--kvstore {args.kvstore} goes with --train or --second_train")
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and which knows what typos were meant to be."""
-
-    def parse_args(self, argv):
-        args, unknown = self.parse_known_args(argv)
-        if unknown:
-            hint = ""
-            for word in unknown:
-                flag = word.partition("=")[0].replace("-", "_").replace("__", "--", 1)
-                close = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.8)
-                hint = hint or (f": did you mean {close[0]}?" if close else "")
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return args
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+def kind_of(name):
+    """What argparse must know of a flag of the recipe: its type follows from its field."""
+    if name not in RECIPE_FIELDS:
+        return {}
+    each = RECIPE_FIELDS[name]
+    limits = each.metadata.get("range")
+    kinds = {
+        bool: lambda: {"action": "store_true"},
+        int: lambda: {"type": arguments.whole(limits.low, limits.high)},
+        float: lambda: {
+            "type": arguments.number(limits, recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT)
+        },
+        str: lambda: {"choices": each.metadata["choices"]},
+    }
+    return {**kinds[each.type](), "default": argparse.SUPPRESS}  # what is absent was not given
 
 
 def new_parser():
-    parser = Parser(
+    parser = arguments.Parser(
         prog="main.py",
         description="Train and use networks with softmax loss and center loss, on MNIST or on "
         "your own images.",
@@ -218,165 +273,90 @@ def new_parser():
     def add(group, flag, text, **kwargs):
         default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
         shown = "" if default is None or default is False else f" (default: {default})"
-        if flag[2:] in recipe.Recipe.names():
-            kwargs["default"] = argparse.SUPPRESS  # what is absent was not given
-        group.add_argument(flag, help=text + shown, **kwargs)
+        group.add_argument(flag, help=text + shown, **{**kwargs, **kind_of(flag[2:])})
 
     # fmt: off
     group = parser.add_argument_group("actions")
     add(group, "--train", "train from scratch", action="store_true")
-    add(group, "--second_train", "go on from the best network of a run with center loss alone; "
+    add(group, "--second_train", "train the best network of a run again, with center loss alone; "
         "the centers stay fixed, and the new run is called <prefix>-second", action="store_true")
     add(group, "--test", "evaluate the best network of a run on the test set", action="store_true")
     add(group, "--compare", "evaluate runs on both sets by both methods, print tables, and draw "
-        "their feature maps one under the other", type=prefix, nargs="+", metavar="PREFIX")
-    add(group, "--predict", "say which class images are of: files, or folders of them",
-        nargs="+", metavar="PATH")
+        "their feature maps one under the other", type=arguments.part_of_file_names, nargs="+",
+        metavar="PREFIX")
+    add(group, "--predict", "print the class of each image: files, or folders of them", nargs="+",
+        metavar="PATH")
     add(group, "--export", "write the best network of a run, its centers and the threshold as "
         "<prefix>.onnx in --out_dir", action="store_true")
 
     group = parser.add_argument_group("loss and network")
-    add(group, "--center_loss", "train with softmax loss + center loss", action="store_true")
-    add(group, "--formulation", "of the center loss: balanced between the classes of a batch, or "
-        "the paper's", choices=recipe.FORMULATIONS)
-    add(group, "--lmbd", "weight of the center loss", type=number(0))
-    add(group, "--alpha", "learning rate of the centers", type=number(0))
-    add(group, "--model", "network: LeNet++ of the paper, or the smaller and faster LeNet",
-        choices=recipe.MODELS)
-    add(group, "--no_bias", "feature layer and classifier without biases", action="store_true")
-    add(group, "--num_classes", "number of classes; folders of images tell it",
-        type=whole(*recipe.WHOLE["num_classes"]))
-    add(group, "--image_size", "to how many pixels each side of a folder's images is brought",
-        type=whole(*recipe.WHOLE["image_size"]))
-    add(group, "--color", "keep the colours of a folder's images", action="store_true")
-    add(group, "--feature_size", "number of features", type=whole(*recipe.WHOLE["feature_size"]))
+    add(group, "--center_loss", "train with softmax loss + center loss")
+    add(group, "--formulation", "how the center loss is computed: hist gives each class of a batch "
+        "the same weight, paper follows the paper")
+    add(group, "--lmbd", "weight of the center loss")
+    add(group, "--alpha", "learning rate of the centers")
+    add(group, "--model", "network: LeNet++ of the paper, or the smaller and faster LeNet")
+    add(group, "--no_bias", "leave the biases of feature layer and classifier out")
+    add(group, "--num_classes", "number of classes; a folder of images tells it by itself")
+    add(group, "--image_size", "width and height, in pixels, to which the images of a folder are "
+        "resized")
+    add(group, "--color", "keep the colours of a folder's images")
+    add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")
-    add(group, "--epochs", "how often to go through the training set "
-        f"(default: {recipe.EPOCHS})", type=whole(1))
-    add(group, "--batch_size", "images in a step",
-        type=whole(*recipe.WHOLE["batch_size"]))
-    add(group, "--lr", "learning rate", type=number(0, above=True))
-    add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor",
-        type=whole(*recipe.WHOLE["lr_step"]))
-    add(group, "--lr_factor", "see --lr_step", type=number(0, above=True))
-    add(group, "--lr_schedule", "how they fall: in steps, or within each step also along a cosine "
-        "to zero", choices=recipe.LR_SCHEDULES)
-    add(group, "--augment", "turn, slant, scale and shift the training images at random",
-        action="store_true")
-    add(group, "--momentum", "of SGD, for the network; in [0, 1)", type=momentum)
-    add(group, "--wd", "weight decay", type=number(0))
-    add(group, "--seed", "the same seed gives the same numbers",
-        type=whole(*recipe.WHOLE["seed"]))
+    add(group, "--epochs", f"passes through the training set (default: {recipe.EPOCHS})",
+        type=arguments.whole(1, recipe.LARGEST_INT))
+    add(group, "--batch_size", "images in a step")
+    add(group, "--lr", "learning rate of the network")
+    add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor")
+    add(group, "--lr_factor", "see --lr_step")
+    add(group, "--lr_schedule", "how the learning rates fall: in steps only, or also along a "
+        "cosine to zero within each step")
+    add(group, "--augment", "turn, slant, scale and shift the training images at random")
+    add(group, "--momentum", "momentum of the network's SGD, in [0, 1)")
+    add(group, "--wd", "weight decay of the network")
+    add(group, "--seed", "seed of all random numbers: the same seed gives the same results")
     add(group, "--resume", "go on after the last finished epoch; flags not given are those the "
         "run was begun with", action="store_true")
 
     group = parser.add_argument_group("evaluation and pictures")
-    add(group, "--eval_method", "class prediction, or the nearest center",
-        choices=recipe.EVAL_METHODS)
-    add(group, "--plotting", "draw the features of each epoch, and GIFs of them",
-        action="store_true")
-    add(group, "--unknown", "with --test: how well these images of no class are told from the test "
-        "images; images, a folder of them, or an IDX file", metavar="PATH")
+    add(group, "--eval_method", "find the class of an image by class prediction (softmax), or by "
+        "the nearest center (knn)")
+    add(group, "--plotting", "draw the features of each epoch, and GIFs of them")
+    add(group, "--unknown", "with --test: measure how well these images, which belong to no class, "
+        "are told from the test images; images, a folder of them, or an IDX file", metavar="PATH")
 
     group = parser.add_argument_group("prediction")
-    add(group, "--format", "of the lines", choices=("text", "csv", "json"), default="text")
+    add(group, "--format", "format of the lines printed", choices=("text", "csv", "json"),
+        default="text")
     add(group, "--threshold", "call an image unknown whose nearest center is farther than this",
-        type=number(0))
-    add(group, "--reject", "the same, at the distance that this share of the test images exceeds, "
-        "for example 0.05; also of --unknown, and kept by --export", type=share)
-    add(group, "--invert", "turn dark images on light ground into light ones on dark, and the "
-        "other way round", action="store_true")
+        type=arguments.number(Range(0), recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT))
+    add(group, "--reject", "call an image unknown whose nearest center is farther than that of "
+        "all but this share of the test images, for example 0.05; also with --unknown, and kept "
+        "by --export", type=arguments.share)
+    add(group, "--invert", "exchange dark and light in the images", action="store_true")
 
     group = parser.add_argument_group("data and files")
-    add(group, "--dataset", "mnist is downloaded if need be; mnist5k is 5,000 images of it that "
-        "need no network; auto is mnist if it can be had, else mnist5k (default: that of the run, "
-        "and auto for a new one)",
-        choices=recipe.DATASETS)
+    add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "
+        "images of MNIST that need no network; auto is mnist if it can be had, else mnist5k "
+        "(default: the run's data set, and auto for a new run)", choices=recipe.DATASETS)
     add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not, "
         "or with a folder of images for each class: train/<class>/* and test/<class>/*")
-    add(group, "--prefix", "names every file of a run (default: center-loss; softmax-loss for "
-        "--train without --center_loss)", type=prefix)
-    add(group, "--ckpt_dir", "folder of the trained networks", default="ckpt")
-    add(group, "--out_dir", "folder of pictures and histories", default="output")
+    add(group, "--prefix", "name of the run, with which its files begin (default: center-loss; "
+        "softmax-loss for --train without --center_loss)", type=arguments.part_of_file_names)
+    add(group, "--ckpt_dir", "folder for trained networks", default="ckpt")
+    add(group, "--out_dir", "folder for pictures and histories", default="output")
 
     group = parser.add_argument_group("devices")
-    add(group, "--use_gpu", "use a GPU if there is one", type=truth, nargs="?", const=True,
-        default=False, metavar="True|False")
-    add(group, "--gpus", "split each batch over these GPUs, for example 0,1", type=gpu_list)
-    add(group, "--kvstore", "how gradients are exchanged: within this process (device), or "
-        "between several processes, whose DMLC_* variables say where they are",
+    add(group, "--use_gpu", "use a GPU if there is one", type=arguments.truth, nargs="?",
+        const=True, default=False, metavar="True|False")
+    add(group, "--gpus", "split each batch over these GPUs, for example 0,1",
+        type=arguments.distinct_numbers)
+    add(group, "--kvstore", "exchange gradients within this process (device), or between several "
+        "processes, whose DMLC_* variables say where they are",
         choices=("device", "dist_sync", "dist_async"), default="device")
     # fmt: on
     return parser
-
-
-def whole(low, high=recipe.MOST):
-    """A type for argparse: a whole number in [low, high]."""
-
-    def convert(text):
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
-        return value
-
-    convert.__name__ = "whole number"
-    return convert
-
-
-def number(low, above=False):
-    """A type for argparse: a number at least or above `low` that fits MXNet's float32."""
-
-    def convert(text):
-        value = float(text)
-        if not math.isfinite(value) or value < low or (above and value == low):
-            bound = "above" if above else "at least"
-            raise argparse.ArgumentTypeError(f"{text} is not a finite number {bound} {low}")
-        if not recipe.fits(value):
-            raise argparse.ArgumentTypeError(
-                f"{text} is not between {recipe.TINY} and {recipe.HUGE}, as MXNet needs it"
-            )
-        return value
-
-    convert.__name__ = "number"
-    return convert
-
-
-def momentum(text):
-    value = number(0)(text)
-    if value >= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not below 1")
-    return value
-
-
-def share(text):
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def truth(text):
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
-    return text.lower() == "true"
-
-
-def gpu_list(text):
-    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of GPUs such as 0,1")
-    gpus = [int(part) for part in text.split(",")]
-    if len(set(gpus)) < len(gpus):
-        raise argparse.ArgumentTypeError(f"{text} names a GPU twice")
-    return gpus
-
-
-def prefix(text):
-    if not text.isprintable() or not text.strip() or "/" in text or len(text.encode()) > 200:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} must be a part of file names: up to 200 bytes, and no /"
-        )
-    return text
 
 
 if __name__ == "__main__":

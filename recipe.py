@@ -1,44 +1,53 @@
-"""The flags that make a run what it is. This file imports neither NumPy nor MXNet."""
+"""The flags that make a run what it is, with their defaults and ranges.
+
+This file imports neither NumPy nor MXNet, so that --help answers at once.
+"""
 
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple
 
+from process import typed
 from process.errors import UserError
+from process.typed import one_of, within
+
+
+class EvalMethod(NamedTuple):
+    """A way to find the class of an image from its features, in words and as a table's column."""
+
+    words: str
+    column: str
+    needs_centers: bool
+
 
 MODELS = {"lenetplus": "LeNetPlus", "lenet": "LeNet"}  # by flag: the class in models.py
-FORMULATIONS = ("hist", "paper")
-EVAL_METHODS = {"softmax": "class prediction", "knn": "nearest center"}  # in words
-LR_SCHEDULES = ("step", "cosine")
-DATASETS = ("auto", "mnist", "mnist5k")
-TINY, HUGE = 1e-37, 1e38  # what float32, in which MXNet computes, holds with some room
-MOST = 2**31 - 1
-WHOLE = {  # whole numbers, and between which they lie
-    "num_classes": (2, 10**7),
-    "feature_size": (1, 10**5),
-    "image_size": (16, 10**4),
-    "lr_step": (1, MOST),
-    "batch_size": (1, MOST),
-    "seed": (0, MOST),
+FORMULATIONS = ("hist", "paper")  # what center_loss.FORMULATIONS computes
+EVAL_METHODS = {  # what utils.classify computes, and runs.record.Epoch keeps
+    "softmax": EvalMethod("class prediction", "class prediction", needs_centers=False),
+    "knn": EvalMethod("nearest center", "KNN search", needs_centers=True),
 }
-# Flags that the first records do not have.
-LATER = {"image_size": 28, "color": False, "lr_schedule": "step", "augment": False}
-EPOCHS = 30  # outside the recipe: --resume may raise it
+LR_SCHEDULES = ("step", "cosine")
+DATASETS = ("auto", "mnist", "fashion_mnist", "mnist5k")  # what data.READERS reads
+# What float32, in which MXNet computes, holds with some room.
+SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
+LARGEST_INT = 2**31 - 1
+EPOCHS = 30  # not in the recipe: --resume may raise it
 
 
 def fits(value):
     """Whether a number at or above 0 fits float32 without becoming 0 or infinite."""
-    return value == 0 or TINY <= value <= HUGE
+    return value == 0 or SMALLEST_FLOAT <= value <= LARGEST_FLOAT
 
 
 @dataclass(frozen=True)
 class Network:
     """The network of a run, which --test, --compare and --second_train take from it."""
 
-    model: str = "lenetplus"
+    model: str = one_of(MODELS, default="lenetplus")
     no_bias: bool = False
-    num_classes: int = 10
-    feature_size: int = 2
-    image_size: int = 28
+    num_classes: int = within(2, 10**7, default=10)
+    feature_size: int = within(1, 10**5, default=2)
+    image_size: int = within(16, 10**4, default=28)
     color: bool = False
 
     @classmethod
@@ -79,19 +88,19 @@ class Network:
 class Recipe(Network):
     """All that must be equal for a run to go on: its network, and how that is trained."""
 
-    formulation: str = "hist"
-    lmbd: float = 1.0
-    alpha: float = 0.5
-    lr: float = 0.1
-    lr_step: int = 10
-    lr_factor: float = 0.1
-    lr_schedule: str = "step"
-    batch_size: int = 128
-    wd: float = 1e-4
-    momentum: float = 0.0
+    formulation: str = one_of(FORMULATIONS, default="hist")
+    lmbd: float = within(0, default=1.0)
+    alpha: float = within(0, default=0.5)
+    lr: float = within(0, above=True, default=0.1)
+    lr_step: int = within(1, LARGEST_INT, default=10)
+    lr_factor: float = within(0, above=True, default=0.1)
+    lr_schedule: str = one_of(LR_SCHEDULES, default="step")
+    batch_size: int = within(1, LARGEST_INT, default=128)
+    wd: float = within(0, default=1e-4)
+    momentum: float = within(0, 1, below=True, default=0.0)
     augment: bool = False
-    seed: int = 0
-    eval_method: str = "softmax"
+    seed: int = within(0, LARGEST_INT, default=0)
+    eval_method: str = one_of(EVAL_METHODS, default="softmax")
     plotting: bool = False
     center_loss: bool = False
     # Not a flag: which action it is of.
@@ -121,20 +130,13 @@ class Recipe(Network):
     @classmethod
     def read(cls, flags, action):
         """The opposite of `flags`; raises ValueError where these are not this version's."""
-        flags = {**LATER, **flags}
-        recipe = cls(**flags, second=action == "second_train")
-        default = cls(second=recipe.second).flags()
-        kinds = [{name: type(value) for name, value in f.items()} for f in (flags, default)]
-        if kinds[0] != kinds[1] or recipe.action != action:
-            raise ValueError("other flags")
-        choices = {"model": MODELS, "formulation": FORMULATIONS, "eval_method": EVAL_METHODS,
-                   "lr_schedule": LR_SCHEDULES}  # fmt: skip
-        if any(getattr(recipe, name) not in values for name, values in choices.items()):
-            raise ValueError("an unknown choice")
+        second = action == "second_train"
+        recipe = typed.read(cls, {**flags, "second": second})
         floats = [value for value in flags.values() if isinstance(value, float)]
-        wholes = [low <= flags[name] <= high for name, (low, high) in WHOLE.items()]
-        if not (all(map(fits, floats)) and all(wholes) and recipe.momentum < 1):
-            raise ValueError("an impossible number")
+        if recipe.action != action or recipe.flags().keys() != flags.keys():
+            raise ValueError("other flags")
+        if not all(map(fits, floats)):
+            raise ValueError("a number that float32 does not hold")
         return recipe
 
     def decayed(self, lr, progress):
@@ -148,7 +150,7 @@ class Recipe(Network):
         try:
             rate = lr * self.lr_factor ** int(falls)
         except OverflowError:
-            rate = HUGE
+            rate = LARGEST_FLOAT
         if self.lr_schedule == "cosine":
             rate *= (1 + math.cos(math.pi * part / self.lr_step)) / 2
-        return min(rate, HUGE) if rate >= TINY else 0.0
+        return min(rate, LARGEST_FLOAT) if rate >= SMALLEST_FLOAT else 0.0

@@ -1,4 +1,4 @@
-"""The actions that train: a network from scratch, or a second time with center loss alone."""
+"""Training: the loop over the epochs, and what an epoch reports and saves."""
 
 import contextlib
 import time
@@ -6,29 +6,27 @@ import time
 import mxnet as mx
 import numpy as np
 
-from data import batches, load_dataset, random_warps
-from learner import Learner, choose_contexts
-from process.console import OutputLost, progress, say
-from process.errors import Interrupted, UserError
-from recipe import Recipe
-from runs.job import Job
-from runs.run import Run
-from utils import CHANNELS, check_finite
+from data import SPLITS, batches, random_warps
+from learner import Learner, centers_of
+from pictures.album import Album
+from process.console import progress, say
+from process.errors import Ended, UserError
+from recipe import EVAL_METHODS
+from runs.record import Epoch
+from utils import CHANNELS, accuracies, check_finite, classify
 
 READ_EVERY = 8  # steps between two looks at the losses
 
 
-def train(args, workers, second=False):
-    """Train a run, or train it a second time with center loss alone and fixed centers.
+def train(plan, workers):
+    """Train a run: from scratch, a second time, or from where it was interrupted.
 
     Parameters
     ----------
-    args : argparse.Namespace
-        All flags, as `main.parse` gives them.
+    plan : runs.plan.Plan
+        What is to be trained.
     workers : cluster.workers.Alone or Workers
-        Rank 0 says what is trained, evaluates and writes the files.
-    second : bool
-        Start from the best network of the run `prefix`, and write the run ``<prefix>-second``.
+        Rank 0 evaluates and writes the files.
 
     Raises
     ------
@@ -37,33 +35,154 @@ def train(args, workers, second=False):
     Interrupted
         A signal came.
     """
-    run = Run(f"{args.prefix}-second" if second else args.prefix, args.ckpt_dir, args.out_dir)
-    with run.locked() if workers.leads else contextlib.nullcontext():
-        job = Job.open(args, run, second) if workers.leads else None
-        plan = workers.broadcast(job and job.plan)
-        if plan is None:
-            return
-        recipe, epochs, first = Recipe(**plan["recipe"]), plan["epochs"], plan["first"]
-        contexts = choose_contexts(args.use_gpu, args.gpus)
-        dataset = load_dataset(plan["dataset"], args.data_dir, recipe)
-        digest = dataset.fingerprint["sha256"]
-        if workers.broadcast(digest) != digest:
-            raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-        check_split(dataset.train, recipe, len(contexts), workers.size)
-        learner = Learner(recipe, dataset.shape, contexts, workers)
-        if job:
-            job.begin(learner, dataset)
-        workers.begin(learner)
-        for epoch in range(first, epochs):
-            with telling_what_is_kept(run, job):
-                began = time.time()
-                losses, sizes = train_epoch(learner, dataset.train, epoch)
-                if job:
-                    job.report(learner, dataset, losses, sizes, time.time() - began)
-                else:
-                    say(f"Epoch [{epoch}]: parameters {learner.digest()}")
-        if job:
-            job.end()
+    recipe, dataset = plan.recipe, plan.dataset
+    check_split(dataset.train, recipe, len(plan.contexts), workers.size)
+    learner = Learner(recipe, dataset.shape, plan.contexts, workers)
+    keeper = Keeper(plan, learner) if workers.leads else None
+    if keeper:
+        keeper.begin()
+    workers.begin(learner)
+    for epoch in range(plan.first, plan.epochs):
+        with telling_what_is_kept(plan.run, keeper):
+            began = time.time()
+            losses, sizes = train_epoch(learner, dataset.train, epoch)
+            if keeper:
+                keeper.finish_epoch(losses, sizes, time.time() - began)
+            else:
+                say(f"Epoch [{epoch}]: parameters {learner.digest()}")
+    if keeper:
+        keeper.say_how_it_went()
+
+
+class Keeper:
+    """What rank 0 keeps of a training: its record, its parameters and its pictures.
+
+    Parameters
+    ----------
+    plan : runs.plan.Plan
+    learner : Learner
+
+    Attributes
+    ----------
+    finished : int
+        How many epochs are kept.
+    """
+
+    def __init__(self, plan, learner):
+        self.plan, self.learner = plan, learner
+        self.run, self.record, self.dataset = plan.run, plan.record, plan.dataset
+        self.album = Album(plan.run, plan.record)
+        self.finished = plan.first
+
+    def begin(self):
+        """Give the learner what it starts from, and say what is begun."""
+        run, record, learner = self.run, self.record, self.learner
+        if self.finished:
+            learner.load_state(run.read_params(run.resume, record), run.resume)
+            self.album.remove_strangers()
+        elif self.plan.source:
+            self.plan.source.copy_to(learner.net, learner.center_loss)
+        if not self.finished and run.record_path.exists():
+            say(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
+        say(
+            f"{run.prefix}: {' + '.join(record.recipe.losses)} loss, {record.recipe.model} on "
+            f"{self.dataset.name} ({len(self.dataset.train.labels)} images) with "
+            f"{', '.join(map(str, learner.contexts))}"
+        )
+        if self.finished and not run.has_history(record):  # it was killed while it drew
+            self.draw(self.evaluate())
+
+    def evaluate(self):
+        """The `Answers` of the network, by split."""
+        centers, ctx = centers_of(self.learner.center_loss), self.learner.contexts[0]
+        splits = {name: getattr(self.dataset, name) for name in SPLITS}
+        return {
+            name: classify(self.learner.net, centers, split.images, ctx, self.dataset.classes)
+            for name, split in splits.items()
+        }
+
+    def finish_epoch(self, losses, sizes, seconds):
+        """Evaluate an epoch, commit it, which makes it count, and then draw it.
+
+        Parameters
+        ----------
+        losses, sizes
+            As `train_epoch` gives them.
+        seconds : float
+            How long it took.
+        """
+        record, recipe = self.record, self.record.recipe
+        for loss in losses.sum(axis=1) / sizes:
+            record.observe(loss)
+        means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
+        answers = self.evaluate()
+        accuracy = {
+            name: accuracies(answers[name], getattr(self.dataset, name).labels) for name in SPLITS
+        }
+        epoch = Epoch(
+            epoch=len(record.history),
+            dataset=self.dataset.name,
+            lr=self.learner.trainers[0][0].learning_rate,
+            loss=record.moving_loss,
+            softmax_loss=means.get("softmax"),
+            center_loss=means.get("center"),
+            seconds=round(seconds, 6),
+            **{f"{name}_{m}": accuracy[name].get(m) for name in SPLITS for m in EVAL_METHODS},
+        )
+        self.save(best=record.append(epoch, answers["test"].distance))
+        self.draw(answers)
+        say(
+            f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
+            f"Train-Acc={epoch.accuracy('train', recipe.eval_method):.6f}, "
+            f"Test-Acc={epoch.accuracy('test', recipe.eval_method):.6f}, "
+            f"Epoch-time={epoch.seconds:.6f}"
+        )
+
+    def save(self, best):
+        """Commit a finished epoch; a better network than all before becomes the best one."""
+        files = {self.run.resume: self.learner.state()}
+        if best:
+            network, centers = self.learner.parameters()
+            files[self.run.best] = network
+            if centers:
+                files[self.run.feature_matrix] = centers
+        self.run.commit(self.record, files)
+        self.finished = len(self.record.history)
+        if self.finished == 1:  # the pictures that are there belong to a run that is no more
+            self.album.clear()
+
+    def draw(self, answers):
+        centers = centers_of(self.learner.center_loss)
+        self.album.draw(self.dataset, answers, centers, last=self.finished >= self.plan.epochs)
+
+    def say_how_it_went(self):
+        record, method = self.record, self.record.recipe.eval_method
+        say(
+            f"Best test accuracy by {EVAL_METHODS[method].words}: {record.best.accuracy:.4f} "
+            f"in epoch {record.best.epoch}, kept in {self.run.best}; "
+            f"last: {record.history[-1].accuracy('test', method):.4f}\n"
+            f"History{' and pictures' * record.recipe.plotting}: {self.run.picture('*')}"
+        )
+
+
+@contextlib.contextmanager
+def telling_what_is_kept(run, keeper):
+    """Add to what ends an epoch early what is left of the run, and whether --resume goes on.
+
+    `keeper` is None where rank 0 has it.
+    """
+    replaced = run.record_path.exists()  # a record that is there before the first epoch is not ours
+    try:
+        yield
+    except Ended as error:
+        if keeper is None:
+            error.kept, error.resume = "rank 0 keeps the finished epochs", True
+        elif keeper.finished:
+            error.kept = f"{run.prefix} is kept up to epoch {keeper.finished - 1}"
+            error.resume = True
+        else:
+            error.kept, error.resume = "no epoch is finished yet", not replaced
+        raise
 
 
 def train_epoch(learner, split, epoch):
@@ -92,7 +211,7 @@ def train_epoch(learner, split, epoch):
         A loss is not finite.
     """
     recipe, workers = learner.recipe, learner.workers
-    order, warps = draw(split, recipe, epoch)
+    order, warps = randomize(split, recipe, epoch)
     pending, losses, sizes = [], [], []
 
     def read(count):
@@ -119,8 +238,9 @@ def train_epoch(learner, split, epoch):
     return losses, np.array(sizes)
 
 
-def draw(split, recipe, epoch):
-    """What chance decides in an epoch: it depends on nothing else, so a resumed run has the same.
+def randomize(split, recipe, epoch):
+    """Make the random choices of an epoch: they depend on nothing else, so a resumed run has the
+    same.
 
     Returns
     -------
@@ -151,27 +271,3 @@ def check_split(split, recipe, devices, workers=1):
             f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
             "arrays of more than 2^31 numbers, the limit of MXNet: choose a smaller --batch_size"
         )
-
-
-@contextlib.contextmanager
-def telling_what_is_kept(run, job):
-    """Add to what ends an epoch early what is left of the run, and whether --resume goes on.
-
-    `job` is None where rank 0 has it.
-    """
-    replaced = run.record_path.exists()  # a record that is there before the first epoch is not ours
-    try:
-        yield
-    except (Interrupted, UserError, OutputLost) as error:
-        if job is None:
-            kept, resume = "rank 0 keeps the finished epochs", True
-        elif job.finished:
-            kept, resume = f"{run.prefix} is kept up to epoch {job.finished - 1}", True
-        else:
-            kept, resume = "no epoch is finished yet", not replaced
-        if isinstance(error, OutputLost):
-            error.resume = resume
-            raise
-        if isinstance(error, Interrupted):
-            raise Interrupted(error.signum, kept, resume) from error
-        raise UserError(f"{error}; {kept}") from error

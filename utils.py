@@ -1,6 +1,6 @@
 """Accuracies of features: class prediction, nearest center, and how tight the clusters are."""
 
-from typing import NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
@@ -18,25 +18,23 @@ class Answers(NamedTuple):
     Attributes
     ----------
     features : (N, feature_size) float32
-    predicted : (N,) int64
-        The class of the largest logit.
+    found : dict of str to (N,) int64
+        The class that each of `recipe.EVAL_METHODS` finds: that of the largest logit by
+        ``softmax``, that of the nearest center by ``knn``, which is not there without centers.
     probability : (N,) float32
-        The softmax of that logit.
-    nearest : (N,) int64 or None
-        The class of the nearest center.
+        The softmax of the largest logit.
     distance : (N,) float64 or None
-        The Euclidean distance to it.
+        The Euclidean distance to the nearest center.
     """
 
     features: np.ndarray
-    predicted: np.ndarray
+    found: Dict[str, np.ndarray]
     probability: np.ndarray
-    nearest: Optional[np.ndarray] = None
     distance: Optional[np.ndarray] = None
 
 
-def predict(net, centers, images, ctx, classes=None):
-    """Run the network over images.
+def classify(net, centers, images, ctx, classes=None):
+    """Run the network over images, and find their classes by every method.
 
     Parameters
     ----------
@@ -65,18 +63,18 @@ def predict(net, centers, images, ctx, classes=None):
         output, feature = net(image)
         probability = output.softmax(axis=1).max(axis=1)
         outputs = (feature, output.argmax(axis=1), probability)
-        parts.append([one.asnumpy() for one in outputs])
+        parts.append([array.asnumpy() for array in outputs])
     features, predicted, probability = map(np.concatenate, zip(*parts))
     check_finite(features, "a feature")
-    answers = Answers(features, predicted.astype(np.int64), probability)
+    found = {"softmax": predicted.astype(np.int64)}
     if centers is None:
-        return answers
+        return Answers(features, found, probability)
     if classes is None or len(classes) == len(centers):
         nearest = nearest_center(features, centers)
     else:
         nearest = classes[nearest_center(features, centers[classes])].astype(np.int64)
-    between = features.astype(np.float64) - centers[nearest]
-    return answers._replace(nearest=nearest, distance=np.linalg.norm(between, axis=1))
+    distance = np.linalg.norm(features.astype(np.float64) - centers[nearest], axis=1)
+    return Answers(features, {**found, "knn": nearest}, probability, distance)
 
 
 def check_finite(values, what):
@@ -122,11 +120,8 @@ def nearest_center(features, centers, columns=2048, block=2**21):
 
 
 def accuracies(answers, labels):
-    """The share of right answers by ``softmax`` and, where there are centers, by ``knn``."""
-    shares = {"softmax": float(np.mean(answers.predicted == labels))}
-    if answers.nearest is not None:
-        shares["knn"] = float(np.mean(answers.nearest == labels))
-    return shares
+    """The share of right answers, by method."""
+    return {method: float(np.mean(found == labels)) for method, found in answers.found.items()}
 
 
 def tightness(features, labels, centers):

@@ -22,13 +22,13 @@ BATCH = 128
 def ours(images, *flags):
     """Epochs as main.py runs them: what was evaluated before does not slow the next down."""
     import train
-    from utils import predict
+    from utils import classify
 
     split, learner = begin(images, *flags)
     epochs = itertools.count()
 
     def epoch():
-        predict(learner.net, None, split.images, learner.contexts[0])
+        classify(learner.net, None, split.images, learner.contexts[0])
         began = time.perf_counter()
         train.train_epoch(learner, split, next(epochs))
         return time.perf_counter() - began

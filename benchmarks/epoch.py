@@ -30,7 +30,8 @@ def run(smoke):
     import train
     from cluster.workers import Alone
     from learner import Learner
-    from runs.job import Job
+    from runs.plan import Plan
+    from runs.record import Record, Surroundings
     from runs.run import Run
     from utils import EVALUATION_BATCH
 
@@ -72,10 +73,13 @@ def run(smoke):
         def whole():
             began = time.perf_counter()
             with contextlib.redirect_stdout(sys.stderr):
-                job = Job(run, learner.recipe, epochs=1)
-                job.begin(learner, dataset)
+                now = Surroundings.now(learner.contexts, learner.workers)
+                record = Record("run", None, learner.recipe, 1, dataset.fingerprint, now)
+                plan = Plan(run, learner.recipe, 1, 0, dataset, learner.contexts, record)
+                keeper = train.Keeper(plan, learner)
+                keeper.begin()
                 losses, sizes = train.train_epoch(learner, dataset.train, 0)
-                job.report(learner, dataset, losses, sizes, time.perf_counter() - began)
+                keeper.finish_epoch(losses, sizes, time.perf_counter() - began)
 
         return whole
 

@@ -1,4 +1,4 @@
-"""MNIST at Gluon's own place, found or downloaded."""
+"""MNIST and Fashion-MNIST at Gluon's own place, found or downloaded."""
 
 import gzip
 import hashlib
@@ -9,6 +9,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import pooch
 
@@ -16,43 +17,111 @@ from datasets import idx
 from process.console import note
 from process.errors import UserError, check_signals
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/mnist/",
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
 )
-# See `data.Dataset.fingerprint`.
+LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest file, unpacked
+# Of MNIST: see `data.Dataset.fingerprint`.
 FINGERPRINT = "2f34720a22ca44882842289480b53136c582f757c68ba2d1009482e4cbc056de"
-PACKED_SHA1 = {
-    "train-images-idx3-ubyte.gz": "6c95f4b05d2bf285e1bfb0e7960c31bd3b3f8a7d",
-    "train-labels-idx1-ubyte.gz": "2a80914081dc54586dbdf242f9805a6b8d2a15fc",
-    "t10k-images-idx3-ubyte.gz": "c3a25af1f52dad7f726cce8cacb138654b760d48",
-    "t10k-labels-idx1-ubyte.gz": "763e7fa3757d93b0cdec073cef058b2004252c17",
-}
-LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest, unpacked
-UNPACKED_SHA1 = {
-    "train-images-idx3-ubyte": "c3557c10f29b266e19b3eeee1553c85e0ef4a8ea",
-    "train-labels-idx1-ubyte": "adbf52269f5d842899f287c269e2883e40b4f6e2",
-    "t10k-images-idx3-ubyte": "65e11ec1fd220343092a5070b58418b5c2644e26",
-    "t10k-labels-idx1-ubyte": "a6d52cc628797e845885543326e9f10abb8a6f89",
-}
 
 
-def where_it_goes():
-    files = ", ".join(PACKED_SHA1)
-    return f"MNIST's files ({files}) belong into {home()}, or a folder named by --data_dir"
+class Published(NamedTuple):
+    """A data set that others keep for download, as four IDX files.
+
+    Attributes
+    ----------
+    title : str
+    folder : str
+        Its name at Gluon's own place.
+    mirrors : tuple of str
+        Where the packed files are.
+    packed : dict of str to str
+        The SHA-1 of each packed file.
+    unpacked : dict of str to str
+        The SHA-1 of each unpacked file, where it was published.
+    """
+
+    title: str
+    folder: str
+    mirrors: tuple
+    packed: dict
+    unpacked: dict
+
+    @property
+    def home(self):
+        """Gluon's own place for it."""
+        root = os.environ.get("MXNET_HOME") or Path.home() / ".mxnet"
+        return Path(root, "datasets", self.folder)
+
+    def where_it_goes(self):
+        """Where the user can put the files."""
+        files = ", ".join(self.packed)
+        return (
+            f"{self.title}'s files ({files}) belong into {self.home}, or a folder named by "
+            "--data_dir"
+        )
 
 
-def home():
-    """Gluon's own place."""
-    return Path(os.environ.get("MXNET_HOME") or Path.home() / ".mxnet", "datasets", "mnist")
+MNIST = Published(
+    title="MNIST",
+    folder="mnist",
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/mnist/",
+    ),
+    packed=dict(
+        zip(
+            FILES,
+            (
+                "6c95f4b05d2bf285e1bfb0e7960c31bd3b3f8a7d",
+                "2a80914081dc54586dbdf242f9805a6b8d2a15fc",
+                "c3a25af1f52dad7f726cce8cacb138654b760d48",
+                "763e7fa3757d93b0cdec073cef058b2004252c17",
+            ),
+        )
+    ),
+    unpacked={
+        "train-images-idx3-ubyte": "c3557c10f29b266e19b3eeee1553c85e0ef4a8ea",
+        "train-labels-idx1-ubyte": "adbf52269f5d842899f287c269e2883e40b4f6e2",
+        "t10k-images-idx3-ubyte": "65e11ec1fd220343092a5070b58418b5c2644e26",
+        "t10k-labels-idx1-ubyte": "a6d52cc628797e845885543326e9f10abb8a6f89",
+    },
+)
+# Xiao, Rasul and Vollgraf, "Fashion-MNIST", arXiv:1708.07747 (2017). The checksums are those of
+# mxnet.gluon.data.vision.FashionMNIST.
+FASHION_MNIST = Published(
+    title="Fashion-MNIST",
+    folder="fashion-mnist",
+    mirrors=(
+        "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/gluon/dataset/fashion-mnist/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    ),
+    packed=dict(
+        zip(
+            FILES,
+            (
+                "0cf37b0d40ed5169c6b3aba31069a9770ac9043d",
+                "236021d52f1e40852b06a4c3008d8de8aef1e40b",
+                "626ed6a7c06dd17c0eec72fa3be1740f146a2863",
+                "17f9ab60e7257a1620f4ad76bbbaf857c3920701",
+            ),
+        )
+    ),
+    unpacked={},
+)
 
 
-def fetch(seconds=math.inf):
-    """Find MNIST at Gluon's place, ``$MXNET_HOME/datasets/mnist``, or download what is missing.
+def fetch(published, seconds=math.inf):
+    """Find a set at Gluon's place, ``$MXNET_HOME/datasets/mnist``, or download what is missing.
 
     Parameters
     ----------
+    published : Published
     seconds : float, optional
         How long the download may take.
 
@@ -65,24 +134,27 @@ def fetch(seconds=math.inf):
     UserError
         No mirror gave the published files in time.
     """
-    folder = home()
+    folder = published.home
     try:
-        missing = [name for name in PACKED_SHA1 if not is_there(folder / name)]
+        missing = [name for name in published.packed if not is_there(published, name)]
         if missing:
-            get(missing, folder, seconds)
+            download(published, missing, seconds)
     except OSError as error:
-        raise UserError(f"MNIST cannot be kept in {folder} ({error.strerror})") from error
+        reason = f"{published.title} cannot be kept in {folder} ({error.strerror})"
+        raise UserError(reason) from error
     return folder
 
 
-def get(missing, folder, seconds):
-    """Download files into a folder, as `fetch` says."""
-    note(f"Downloading MNIST to {folder}")
+def download(published, missing, seconds):
+    """Download the missing files, as `fetch` says."""
+    folder, title = published.home, published.title
+    note(f"Downloading {title} to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
     # Downloads go to a folder of their own, so that an abandoned one leaves nothing behind.
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
         errors = []
-        worker = threading.Thread(target=download, args=(missing, scratch, errors), daemon=True)
+        arguments = (published, missing, scratch, errors)
+        worker = threading.Thread(target=try_mirrors, args=arguments, daemon=True)
         worker.start()
         end = time.monotonic() + seconds
         # A thread, because nothing else limits how long a DNS query takes.
@@ -90,38 +162,40 @@ def get(missing, folder, seconds):
             worker.join(0.1)
             check_signals()
         if worker.is_alive():
-            raise UserError(f"MNIST could not be downloaded within {seconds} seconds")
+            raise UserError(f"{title} could not be downloaded within {seconds} seconds")
         if errors:
-            raise UserError(f"MNIST could not be downloaded ({errors[-1]}). {where_it_goes()}")
+            reason = f"{title} could not be downloaded ({errors[-1]})"
+            raise UserError(f"{reason}. {published.where_it_goes()}")
         for name in missing:
             os.replace(Path(scratch, name), folder / name)
 
 
-def is_there(packed):
+def is_there(published, name):
     """Whether a file is there, packed by whomever or, where there is no packed one, unpacked."""
+    packed = published.home / name
     path = packed if packed.is_file() else packed.with_suffix("")
     if not path.is_file():
         return False
-    if pooch.file_hash(str(path), alg="sha1") == PACKED_SHA1.get(path.name):
+    if pooch.file_hash(str(path), alg="sha1") == published.packed.get(path.name):
         return True
     try:
         with idx.open_unpacked(path) as file:
             content = idx.read_up_to(file, LARGEST + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
         return False
-    return hashlib.sha1(content).hexdigest() == UNPACKED_SHA1[packed.stem]
+    return hashlib.sha1(content).hexdigest() == published.unpacked.get(packed.stem)
 
 
-def download(names, folder, errors):
+def try_mirrors(published, names, folder, errors):
     """Download `names` from the first mirror that has all; if none has, append to `errors`."""
     pooch.get_logger().setLevel("WARNING")
     failures = []
-    for mirror in MIRRORS:
+    for mirror in published.mirrors:
         try:
             for name in names:
                 pooch.retrieve(
                     mirror + name,
-                    known_hash=f"sha1:{PACKED_SHA1[name]}",
+                    known_hash=f"sha1:{published.packed[name]}",
                     fname=name,
                     path=folder,
                     downloader=pooch.HTTPDownloader(timeout=(4, 30)),

@@ -64,7 +64,7 @@ def read_alike(runs, flag):
 
     def rest(record):
         recipe = dataclasses.replace(record.recipe, **{flag: None})
-        return recipe, len(record.history), record.dataset["sha256"]
+        return recipe, len(record.history), record.dataset.sha256
 
     records = [run.read_record() for run in runs]
     for record in records:

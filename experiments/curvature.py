@@ -50,27 +50,25 @@ def measure(argv):
     args = main.parse(["--test", *argv])
     prepare_mxnet()
     from cluster.workers import Alone
-    from data import batches, choose_dataset, load_dataset
-    from learner import Learner, choose_contexts, restore
-    from runs.trained import find_run, open_run
-    from train import draw
+    from data import batches
+    from learner import Learner, choose_contexts
+    from runs.trained import load_data, open_run
+    from train import randomize
 
-    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
-    trained = open_run(run, args.given)
+    trained = open_run(main.run_of(args), args.given)
     if trained.record is None:
         raise UserError(f"{args.prefix} has no record, which says how it was trained")
     recipe = trained.record.recipe
     contexts = choose_contexts(args.use_gpu, None)
-    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
-    train_set = load_dataset(chosen, args.data_dir, recipe).train
+    train_set = load_data([trained], args.dataset, args.data_dir).train
     learner = Learner(recipe, train_set.images.shape[1:], contexts, Alone())
-    restore(trained, learner.net, learner.center_loss)
-    order, warps = draw(train_set, recipe, 0)
+    trained.copy_to(learner.net, learner.center_loss)
+    order, warps = randomize(train_set, recipe, 0)
     order = order[: BATCHES * recipe.batch_size]
     cut = list(batches(train_set, recipe.batch_size, contexts, order, warps=warps))
     gradient, point = gradient_of(learner, cut, len(order))
     features = [learner.net(image)[1].asnumpy() for slices in cut for image, *_ in slices]
-    best = trained.record.history[trained.record.best["epoch"]]
+    best = trained.record.history[trained.record.best.epoch]
     header = ("run", "epoch", "lr", "edge", "largest curvature", "gradient", "mean feature norm")
     row = (
         args.prefix, str(best.epoch), f"{best.lr:g}",

@@ -48,7 +48,7 @@ def draw(flags):
         except ValueError as error:
             advice = f"remove {run.picture('history.csv')}, and the same command draws it again"
             raise UserError(f"{picture} is missing, or {error}: {advice}") from error
-        places = np.searchsorted(record.dataset["classes"], dots.labels)
+        places = np.searchsorted(record.dataset.classes, dots.labels)
         tight = tightness(dots.points, places, dots.centers)
         panels.append((dots, record.recipe.num_classes, f"λ = {lmbd}"))
         rows.append((lmbd, f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{tight:.4f}"))

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -12,53 +11,62 @@ import onnxruntime
 from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 from onnx import TensorProto, helper, numpy_helper
 
-from data import choose_dataset, load_dataset
-from inference.predict import REJECTED
-from learner import get_params, restored
+from inference.unknown import REJECTED
+from learner import get_params
 from process.console import say
 from process.errors import UserError
 from process.files import make_folder, write_atomically
-from runs.trained import find_run, open_run
 from utils import CHANNELS
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
 BLOCK = 2**24  # how many numbers a layer may have for one batch of the comparison
-COMPARED = 500  # test images
+COMPARED = 100  # images
 MOST_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
 
 
-def export(args):
+def export(trained, share=None):
     """Write the best network of a run, and its centers, as ``<prefix>.onnx``.
 
     Parameters
     ----------
-    args : argparse.Namespace
-        All flags, as `main.parse` gives them.
+    trained : runs.trained.Trained
+    share : float, optional
+        Of the test images, whose distances lie beyond the threshold that the model keeps.
 
     Raises
     ------
     UserError
         Anything that the user can mend.
     """
-    run = find_run(args.prefix, args.ckpt_dir, args.out_dir)
-    wanted = None if args.reject is None else "--reject"
-    trained = open_run(run, args.given, needs_centers_for=wanted)
-    chosen = choose_dataset(args.dataset, args.data_dir, trained.record)
-    dataset = load_dataset(chosen, args.data_dir, trained.network)
-    trained.check_data(dataset)
-    net, centers = restored(trained, dataset.shape, mx.cpu())
+    net, centers = trained.on(mx.cpu())
     threshold = None
-    if args.reject is not None or (trained.record and "distances" in trained.record.best):
-        threshold = trained.threshold(REJECTED if args.reject is None else args.reject)
-    images = dataset.test.images[:COMPARED]
-    names = [trained.name_of(j) for j in range(trained.network.num_classes)]
-    path = Path(args.out_dir, f"{args.prefix}.onnx")
+    if share is not None or (trained.record and trained.record.best.distances):
+        threshold = trained.threshold(REJECTED if share is None else share)
+    path = trained.run.out_dir / f"{trained.run.prefix}.onnx"
     make_folder(path.parent)
-    facts = (names, threshold, trained.classes)
-    write_atomically(path, to_onnx(net, centers, dataset.shape, images, *facts))
+    images = random_images(trained.image_shape)
+    facts = (trained.names, threshold, trained.classes)
+    write_atomically(path, to_onnx(net, centers, trained.image_shape, images, *facts))
     outputs = "output, feature, distance" if trained.centers else "output, feature"
-    say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} test images")
+    say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} images")
+
+
+def random_images(shape):
+    """Images to compare the model on: a few strokes of noise, brighter and darker ones.
+
+    Parameters
+    ----------
+    shape : (C, H, W)
+
+    Returns
+    -------
+    (N, C, H, W) uint8
+    """
+    random = np.random.RandomState(0)
+    brightness = random.uniform(0, 256, (COMPARED, 1, 1, 1))
+    drawn = random.uniform(size=(COMPARED, 1, *shape[1:])) < random.uniform(size=brightness.shape)
+    return (drawn * random.uniform(size=(COMPARED, *shape)) * brightness).astype(np.uint8)
 
 
 def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
@@ -117,7 +125,7 @@ def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString()
-        compare(content, net, centers, images)
+        compare_with_mxnet(content, net, centers, images)
     return content
 
 
@@ -184,7 +192,7 @@ def how_to_make(image_shape):
     )
 
 
-def compare(content, net, centers, images):
+def compare_with_mxnet(content, net, centers, images):
     """Raise UserError unless onnxruntime gets from the model what MXNet gets from the network."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # more would keep spinning beside MXNet's

@@ -130,7 +130,7 @@ chooser.value = value;
 """
 
 
-def page(points, images, labels, predicted, nearest, distances, names, title):
+def page(points, images, labels, found, distances, names, title):
     """Make a page that shows the images of a test set behind the dots of its feature map.
 
     Parameters
@@ -140,12 +140,11 @@ def page(points, images, labels, predicted, nearest, distances, names, title):
     images : (N, C, H, W) uint8
         Of one channel or three.
     labels : (N,) int
-    predicted : (N,) int
-        The answers by class prediction.
-    nearest : (N,) int, or None
-        The answers by the nearest center; None for a network without centers.
+    found : dict of str to (N,) int
+        The classes that each method, named in words, found.
     distances : (N, 2) float, or None
-        From each feature to the nearest center, and to that of its own class.
+        From each feature to the nearest center, and to that of its own class; None for a network
+        without centers.
     names : list of str
         Of all classes.
     title : str
@@ -156,18 +155,15 @@ def page(points, images, labels, predicted, nearest, distances, names, title):
         HTML that needs no other file. Of more than `MOST_IMAGES` images it has the wrong ones
         first, as many as there is room for, and an even choice of the others.
     """
-    answers = {"class prediction": predicted}
-    if nearest is not None:
-        answers["nearest center"] = nearest
-    wrong = {f"wrong by {method}": answer != labels for method, answer in answers.items()}
+    wrong = {f"wrong by {method}": answer != labels for method, answer in found.items()}
     if len(wrong) > 1:
         wrong["wrong by either"] = np.any(list(wrong.values()), axis=0)
     kept = choose(list(wrong.values())[-1])
     rows = {"test image": map(str, kept), "class": [names[j] for j in labels[kept]]}
-    for method, answer in answers.items():
+    for method, answer in found.items():
         marks = np.where(answer[kept] == labels[kept], "✓", "✗")
         rows[method] = [f"{names[j]} {mark}" for j, mark in zip(answer[kept], marks)]
-    if nearest is not None and distances is not None:
+    if distances is not None:
         for column, where in enumerate(("it", "own center")):
             rows[f"distance to {where}"] = [f"{distances[i, column]:.4g}" for i in kept]
     source = ColumnDataSource(

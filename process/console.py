@@ -4,13 +4,13 @@ import contextlib
 import os
 import sys
 
+from process.errors import Ended
+
 tag = ""  # in front of every line, where several processes write to one terminal
 
 
-class OutputLost(Exception):
+class OutputLost(Ended):
     """Standard output cannot be written any more: its reader has gone, or the disk is full."""
-
-    resume = False  # whether --resume goes on with what was under way
 
 
 def say(text):

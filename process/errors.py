@@ -1,4 +1,4 @@
-"""What ends a run early: errors that the user can mend, and signals."""
+"""What ends the program early: errors that the user can mend, and signals."""
 
 import contextlib
 import signal
@@ -7,18 +7,34 @@ import threading
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class UserError(Exception):
+class Ended(Exception):
+    """What ends the program before it has done all.
+
+    Attributes
+    ----------
+    kept : str or None
+        What is left of a training that was under way.
+    resume : bool
+        Whether --resume goes on with that.
+    """
+
+    kept = None
+    resume = False
+
+    def __str__(self):
+        return "; ".join(filter(None, (super().__str__(), self.kept)))
+
+
+class UserError(Ended):
     """Something that the person at the keyboard can mend; its text is one line that says how."""
 
 
-class Interrupted(Exception):
+class Interrupted(Ended):
     """SIGINT or SIGTERM has come."""
 
-    def __init__(self, signum, kept="nothing was begun", resume=False):
-        super().__init__(signum, kept, resume)
+    def __init__(self, signum):
+        super().__init__(signum)
         self.signum = signum
-        self.kept = kept  # what is left of the run, in words
-        self.resume = resume  # whether --resume goes on with it
 
 
 # The signals so far, and what they did before; both belong to the process, as signals do.

@@ -7,14 +7,21 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass, field, fields
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 import mxnet as mx
 import numpy as np
 
+from data import Fingerprint
+from process import typed
 from process.console import warn
 from process.errors import UserError
-from recipe import LATER, Recipe
+from process.typed import within
+from recipe import Recipe
+
+PERCENT = np.linspace(0, 1, 101)
+# Flags that came later: with these values a run is the one that it was without them.
+UNCOUNTED = {"image_size": 28, "color": False, "lr_schedule": "step", "augment": False}
 
 
 @dataclass
@@ -26,25 +33,64 @@ class Epoch:
     are those of the training pass.
     """
 
-    epoch: int
+    epoch: int = within(0)
     dataset: str
-    lr: float
+    lr: float = within(0)
     loss: float
     softmax_loss: Optional[float]
     center_loss: Optional[float]
-    train_softmax: float
-    test_softmax: float
-    train_knn: Optional[float]
-    test_knn: Optional[float]
-    seconds: float
+    train_softmax: float = within(0, 1)
+    test_softmax: float = within(0, 1)
+    train_knn: Optional[float] = within(0, 1)
+    test_knn: Optional[float] = within(0, 1)
+    seconds: float = within(0)
 
     def accuracy(self, split, method):
         return getattr(self, f"{split}_{method}")
 
 
 COLUMNS = [column.name for column in fields(Epoch)]
-PERCENT = np.linspace(0, 1, 101)
-SURROUNDINGS = ("versions", "threads", "devices")
+
+
+@dataclass
+class Best:
+    """The epoch of the highest test accuracy by the recipe's method, and that accuracy.
+
+    Where there are centers, `distances` are the percentiles of the distances of the test images to
+    the nearest one.
+    """
+
+    epoch: int = within(0)
+    accuracy: float = within(0, 1)
+    distances: Optional[List[float]] = within(0, length=(len(PERCENT), len(PERCENT)), default=None)
+
+
+@dataclass
+class Origin:
+    """What a second training began with: the best network of a run, its epoch and SHA-256."""
+
+    prefix: str
+    epoch: int = within(0)
+    sha256: Optional[str] = None  # some shipped runs lack it
+
+
+@dataclass
+class Surroundings:
+    """What the numbers of a run depend on beside its recipe and data."""
+
+    versions: Dict[str, str]
+    threads: str
+    devices: List[str]
+
+    @classmethod
+    def now(cls, contexts, workers):
+        versions = {
+            "python": platform.python_version(),
+            "mxnet": mx.__version__,
+            "numpy": np.__version__,
+        }
+        devices = [str(ctx) for ctx in contexts] * workers.size
+        return cls(versions, os.environ["OMP_NUM_THREADS"], devices)
 
 
 class OtherVersion(Exception):
@@ -58,19 +104,14 @@ class Record:
     Attributes
     ----------
     prefix : str
-    started_from : dict or None
-        Prefix, epoch and, since there are such, SHA-256 of the best network of the run that a
-        second training began with.
+    started_from : Origin or None
+        What a second training began with.
     recipe : Recipe
     epochs : int
         How many the run is to have.
-    dataset : dict
-        See `data.Dataset.fingerprint`.
-    surroundings : dict
-        See `surroundings`.
-    best : dict or None
-        The epoch of the highest test accuracy by the recipe's method, that accuracy and, where
-        there are centers, the percentiles of the distances of the test images to the nearest one.
+    dataset : data.Fingerprint
+    surroundings : Surroundings
+    best : Best or None
     moving_loss : float or None
     history : list of Epoch
     sha256 : dict of str to str
@@ -78,15 +119,15 @@ class Record:
     """
 
     prefix: str
-    started_from: Optional[dict]
+    started_from: Optional[Origin]
     recipe: Recipe
-    epochs: int
-    dataset: dict
-    surroundings: dict
-    best: Optional[dict] = None
+    epochs: int = within(1)
+    dataset: Fingerprint
+    surroundings: Surroundings
+    best: Optional[Best] = None
     moving_loss: Optional[float] = None
     history: List[Epoch] = field(default_factory=list)
-    sha256: dict = field(default_factory=dict)
+    sha256: Dict[str, str] = field(default_factory=dict)
 
     def observe(self, loss):
         """Move the average by the mean loss of a step."""
@@ -104,11 +145,10 @@ class Record:
         """
         self.history.append(epoch)
         accuracy = epoch.accuracy("test", self.recipe.eval_method)
-        better = self.best is None or accuracy > self.best["accuracy"]
+        better = self.best is None or accuracy > self.best.accuracy
         if better:
-            self.best = {"epoch": epoch.epoch, "accuracy": accuracy}
-            if distance is not None:
-                self.best["distances"] = np.quantile(distance, PERCENT).tolist()
+            percentiles = None if distance is None else np.quantile(distance, PERCENT).tolist()
+            self.best = Best(epoch.epoch, accuracy, percentiles)
         return better
 
     def threshold(self, share):
@@ -119,32 +159,33 @@ class Record:
         UserError
             The record does not know.
         """
-        if "distances" not in self.best:
+        if self.best.distances is None:
             raise UserError(f"{self.prefix} kept no distances when it was trained: train it again")
-        return float(np.interp(1 - share, PERCENT, self.best["distances"]))
+        return float(np.interp(1 - share, PERCENT, self.best.distances))
 
     @property
     def identity(self):
         """A few digits that tell this run's pictures from those of another of its name."""
         flags = {**self.recipe.flags(), "action": self.recipe.action}
-        flags = {name: value for name, value in flags.items() if LATER.get(name) != value}
-        return sha256(dump([flags, self.dataset["sha256"], self.started_from]))[:16]
+        flags = {name: value for name, value in flags.items() if UNCOUNTED.get(name) != value}
+        return sha256(dump([flags, self.dataset.sha256, to_json(self.started_from)]))[:16]
 
     def same_data(self, dataset):
         """Whether the run was trained on this very data set."""
-        return self.dataset["sha256"] == dataset.fingerprint["sha256"]
+        return self.dataset.sha256 == dataset.fingerprint.sha256
 
     def check(self, dataset, now):
         """Refuse to resume with other data; warn of what may change the last bits."""
         if not self.same_data(dataset):
             raise UserError(
                 f"--dataset or --data_dir contradicts the run {self.prefix}: it was trained on "
-                f"{self.dataset['name']}, and this is {dataset.name} with other images or labels"
+                f"{self.dataset.name}, and this is {dataset.name} with other images or labels"
             )
-        for name, value in now.items():
-            if self.surroundings[name] != value:
+        before = vars(self.surroundings)
+        for name, value in vars(now).items():
+            if before[name] != value:
                 warn(
-                    f"{name} of {self.prefix} were {self.surroundings[name]}, now {value}: "
+                    f"{name} of {self.prefix} were {before[name]}, now {value}: "
                     "it will not end with the bits it would have had"
                 )
 
@@ -153,11 +194,11 @@ class Record:
         content = {
             "prefix": self.prefix,
             "action": self.recipe.action,
-            "started_from": self.started_from,
+            "started_from": to_json(self.started_from),
             "flags": {"epochs": self.epochs, **self.recipe.flags()},
-            "dataset": self.dataset,
-            **self.surroundings,
-            "best": self.best,
+            "dataset": asdict(self.dataset),
+            **asdict(self.surroundings),
+            "best": to_json(self.best),
             "moving_loss": self.moving_loss,
             "history": [asdict(epoch) for epoch in self.history],
             "sha256": self.sha256,
@@ -176,39 +217,44 @@ class Record:
             It is whole, but has another layout.
         """
         try:
-            record = json.loads(content)
-            checksum = record.pop("checksum")
+            row = json.loads(content)
+            checksum = row.pop("checksum")
+            right = checksum == sha256(dump(row))
         except (RecursionError, KeyError, AttributeError, TypeError) as error:
             raise ValueError("it is not a record") from error
-        if checksum != sha256(dump(record)):
+        if not right:
             raise ValueError("its checksum is wrong")
         try:
-            epochs = record["flags"].pop("epochs")
-            read = cls(
-                prefix=record["prefix"],
-                started_from=record["started_from"],
-                recipe=Recipe.read(record["flags"], record["action"]),
-                epochs=epochs,
-                dataset=record["dataset"],
-                surroundings={name: record[name] for name in SURROUNDINGS},
-                best=record["best"],
-                moving_loss=record["moving_loss"],
-                history=[Epoch(**row) for row in record["history"]],
-                sha256=record["sha256"],
+            flags, surroundings = row.pop("flags"), {}
+            for each in fields(Surroundings):
+                surroundings[each.name] = row.pop(each.name)
+            recipe = Recipe.read(
+                {name: value for name, value in flags.items() if name != "epochs"},
+                row.pop("action"),
             )
-            best = read.history[read.best["epoch"]]
-            whole = best.accuracy("test", read.recipe.eval_method) == read.best["accuracy"]
-            whole &= isinstance(epochs, int) and {"name", "sha256"} <= read.dataset.keys()
-            whole &= f"{read.prefix}-best.params" in read.sha256
-            whole &= all(isinstance(digest, str) for digest in read.sha256.values())
-            whole &= facts_are_whole(read)
-            whole &= isinstance(read.moving_loss, (float, type(None)))
-            whole &= isinstance(read.started_from, (dict, type(None)))
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            row.update(epochs=flags["epochs"], surroundings=surroundings, recipe=asdict(recipe))
+            record = typed.read(cls, row)
+            record.check_whole()
+        except (KeyError, AttributeError, ValueError) as error:
             raise OtherVersion from error
+        return record
+
+    def check_whole(self):
+        """Raise ValueError where parts of the record do not fit each other."""
+        recipe, dataset = self.recipe, self.dataset
+        names = dataset.names
+        whole = (
+            [epoch.epoch for epoch in self.history] == list(range(len(self.history)))
+            and self.best.epoch < len(self.history)
+            and self.best.accuracy
+            == self.history[self.best.epoch].accuracy("test", recipe.eval_method)
+            and f"{self.prefix}-best.params" in self.sha256
+            and max(dataset.classes) < recipe.num_classes
+            and (names is None or len(names) == recipe.num_classes)
+            and all(map(str.isprintable, names or ()))
+        )
         if not whole:
-            raise OtherVersion
-        return read
+            raise ValueError("its parts do not fit each other")
 
     def history_csv(self):
         """The history as the bytes of a table."""
@@ -219,33 +265,9 @@ class Record:
         return file.getvalue().encode()
 
 
-def facts_are_whole(record):
-    """Whether what later versions keep of data and distances is there as it must be, or not."""
-    dataset, num_classes = record.dataset, record.recipe.num_classes
-    shape, names = dataset.get("shape", [1, 28, 28]), dataset.get("names")
-    numbers = [*dataset.get("classes", []), *shape, dataset.get("edge", 0)]
-    distances = record.best.get("distances", [0.0] * len(PERCENT))
-    return (
-        all(isinstance(number, int) for number in numbers)
-        and all(0 <= one < num_classes for one in dataset.get("classes", []))
-        and len(shape) == 3
-        and (names is None or (len(names) == num_classes and all(map(str.isprintable, names))))
-        and all(isinstance(one, float) for one in distances)
-        and len(distances) == len(PERCENT)
-    )
-
-
-def surroundings(contexts, workers):
-    """What the numbers of a run depend on beside its recipe and data."""
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            "mxnet": mx.__version__,
-            "numpy": np.__version__,
-        },
-        "threads": os.environ["OMP_NUM_THREADS"],
-        "devices": [str(ctx) for ctx in contexts] * workers.size,
-    }
+def to_json(part):
+    """The fields of an `Origin` or a `Best` that are known; None where there is none."""
+    return part and {name: value for name, value in asdict(part).items() if value is not None}
 
 
 def dump(content):

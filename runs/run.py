@@ -16,7 +16,7 @@ from process.files import (
     write_new,
 )
 from runs import params
-from runs.record import OtherVersion, Record, sha256
+from runs.record import Origin, OtherVersion, Record, sha256
 
 SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
 
@@ -57,6 +57,13 @@ class Run:
     def exists(self):
         """Whether there is a record, or a network that the program of 2019 left."""
         return self.record_path.exists() or self.best.exists()
+
+    def has_history(self, record):
+        """Whether the table of the history, which an epoch writes last, is up to date."""
+        try:
+            return read_file(self.picture("history.csv")) == record.history_csv()
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def locked(self):
@@ -117,8 +124,7 @@ class Run:
 
     def origin(self, record):
         """How a second training records that it starts from this run, whose record is given."""
-        digest = record.sha256[self.best.name]
-        return {"prefix": self.prefix, "epoch": record.best["epoch"], "sha256": digest}
+        return Origin(self.prefix, record.best.epoch, record.sha256[self.best.name])
 
     def commit(self, record, files):
         """Make a finished epoch the run's state, all of it or nothing.

@@ -1,9 +1,11 @@
-"""A trained run: its best network, read and checked."""
+"""The one door to a trained run: it is found, read, checked, and given the data that fit it."""
 
 from typing import NamedTuple, Optional
 
 import numpy as np
 
+from data import choose_dataset, load_dataset, refuse_trained_images
+from learner import build, build_center_loss, centers_of, set_params
 from process.console import say, warn
 from process.errors import UserError
 from recipe import Network
@@ -34,21 +36,24 @@ class Trained(NamedTuple):
     centers: Optional[dict]
 
     @property
+    def dataset(self):
+        """The fingerprint of what the run was trained on; None for a run of 2019."""
+        return self.record and self.record.dataset
+
+    @property
     def classes(self):
         """The classes that the run was trained on, (K,) int; None where they are unknown."""
-        known = self.record and self.record.dataset.get("classes")
-        return known and np.array(known)
+        return self.dataset and np.array(self.dataset.classes)
 
     @property
     def image_shape(self):
         """(C, H, W) of the images that the network takes."""
-        return tuple(self.record.dataset.get("shape", MNIST_SHAPE) if self.record else MNIST_SHAPE)
+        return tuple(self.dataset.shape) if self.dataset else MNIST_SHAPE
 
     @property
     def light_on_dark(self):
         """Whether the images of training were that; None where it is unknown."""
-        edge = self.record and self.record.dataset.get("edge")
-        return None if edge is None else edge < 128
+        return self.dataset and self.dataset.edge < 128
 
     def is_unlike(self, edges):
         """Which images, whose edges' brightness is given, are light where training's were dark."""
@@ -56,8 +61,13 @@ class Trained(NamedTuple):
         return known & ((edges < 128) != self.light_on_dark)
 
     def name_of(self, j):
-        names = self.record and self.record.dataset.get("names")
+        names = self.dataset and self.dataset.names
         return names[j] if names else str(j)
+
+    @property
+    def names(self):
+        """The names of all classes, numbers where they have no others."""
+        return [self.name_of(j) for j in range(self.network.num_classes)]
 
     def threshold(self, share):
         """See `Record.threshold`."""
@@ -66,52 +76,60 @@ class Trained(NamedTuple):
         return self.record.threshold(share)
 
     def check_data(self, dataset):
-        """Say so where the run was trained on other data than it is used on; refuse other classes.
+        """Say so where the run is used on other data than it was trained on.
 
         Raises
         ------
         UserError
-            The names of the classes are others.
+            The classes have other names, or the test images are those of training.
         """
+        refuse_trained_images(self.record, dataset)
         if self.record and not self.record.same_data(dataset):
-            ours = [self.name_of(j) for j in range(self.network.num_classes)]
             theirs = dataset.names or list(map(str, range(self.network.num_classes)))
-            if ours != theirs:
+            if self.names != theirs:
                 raise UserError(
-                    f"{self.run.prefix} was trained on the classes {', '.join(ours)}, and "
+                    f"{self.run.prefix} was trained on the classes {', '.join(self.names)}, and "
                     f"{dataset.name} has {', '.join(theirs)}: choose another --data_dir or --prefix"
                 )
             warn(
-                f"{self.run.prefix} was trained on {self.record.dataset['name']}, and is now used "
+                f"{self.run.prefix} was trained on {self.dataset.name}, and is now used "
                 f"on other data: {dataset.name}"
             )
 
+    def copy_to(self, net, center_loss=None):
+        """Put the network and the centers into blocks."""
+        set_params(net, self.params, self.run.best)
+        if center_loss is not None:
+            set_params(center_loss, self.centers, self.run.feature_matrix)
 
-def locate_run(prefix, ckpt_dir, out_dir):
-    """The run of this name: the user's own or, where there is none, the one that is shipped."""
-    own, shipped = Run(prefix, ckpt_dir, out_dir), Run(prefix, SHIPPED, out_dir)
+    def on(self, ctx, image_shape=None):
+        """The network, a `models.FeatureNet`, and its centers, None if it has none, on a device."""
+        net = build(self.network, image_shape or self.image_shape, [ctx])
+        center_loss = build_center_loss(self.network, [ctx]) if self.centers else None
+        self.copy_to(net, center_loss)
+        return net, centers_of(center_loss)
+
+
+def locate_run(run):
+    """The user's own run or, where there is none of its name, the one that is shipped."""
+    shipped = Run(run.prefix, SHIPPED, run.out_dir)
     # Of some runs the record alone is shipped.
-    return own if own.exists() or not shipped.best.exists() else shipped
+    return run if run.exists() or not shipped.best.exists() else shipped
 
 
-def find_run(prefix, ckpt_dir, out_dir, tell=say):
-    """`locate_run`, which tells where it takes a shipped one."""
-    run = locate_run(prefix, ckpt_dir, out_dir)
-    if run.ckpt_dir == SHIPPED:
-        tell(f"{prefix}: there is no run of this name in {ckpt_dir}, so the shipped one is used")
-    return run
-
-
-def open_run(run, given, needs_centers_for=None):
-    """Read the best network of a run.
+def open_run(run, given, needs_centers_for=None, tell=say):
+    """Find a run, the user's or a shipped one, and read its best network.
 
     Parameters
     ----------
     run : Run
+        The user's.
     given : dict
         The flags that the user gave.
     needs_centers_for : str, optional
         A flag that a run without centers is refused for.
+    tell : function, optional
+        Says where a shipped run is taken.
 
     Returns
     -------
@@ -122,24 +140,59 @@ def open_run(run, given, needs_centers_for=None):
     UserError
         Its files are missing or damaged, or a flag contradicts them.
     """
+    found = locate_run(run)
+    if found is not run:
+        tell(
+            f"{run.prefix}: there is no run of this name in {run.ckpt_dir}, so the shipped one is "
+            "used"
+        )
     while True:
-        record = run.read_record()
-        recorded = record.recipe.flags() if record else {}
-        network = Network.merge(given, recorded, run.prefix)
-        if record:
-            centered = run.feature_matrix.name in record.sha256
-        else:  # perhaps a run of the program of 2019
-            centered = run.feature_matrix.exists()
-        if needs_centers_for and not centered and (record or run.best.exists()):
-            raise UserError(
-                f"{run.prefix} was trained with softmax loss alone and has no feature matrix, "
-                f"whose centers {needs_centers_for} needs: train with --center_loss"
-            )
+        record = found.read_record()
+        network = Network.merge(given, record.recipe.flags() if record else {}, run.prefix)
         try:
-            arrays = run.read_params(run.best, record)
-            centers = run.read_params(run.feature_matrix, record) if centered else None
+            return read_best(found, record, network, needs_centers_for)
         except UserError:
-            if record == run.read_record():
+            if record == found.read_record():
                 raise
-            continue  # the run is being trained, and has just finished an epoch: read it again
-        return Trained(run, record, network, arrays, centers)
+            # The run is being trained, and has just finished an epoch: read it again.
+
+
+def read_best(run, record, network, needs_centers_for):
+    """Read the network and the centers that a record speaks of, or the program of 2019 left."""
+    centered = run.feature_matrix.exists()
+    if record:
+        centered = run.feature_matrix.name in record.sha256
+    if needs_centers_for and not centered and (record or run.best.exists()):
+        raise UserError(
+            f"{run.prefix} was trained with softmax loss alone and has no feature matrix, "
+            f"whose centers {needs_centers_for} needs: train with --center_loss"
+        )
+    params = run.read_params(run.best, record)
+    centers = run.read_params(run.feature_matrix, record) if centered else None
+    return Trained(run, record, network, params, centers)
+
+
+def load_data(trained, dataset, data_dir):
+    """Load the data for trained runs: what the user chose, or else what they were trained on.
+
+    Parameters
+    ----------
+    trained : list of Trained
+    dataset, data_dir : str or None
+        The flags.
+
+    Returns
+    -------
+    data.Dataset
+
+    Raises
+    ------
+    UserError
+        The data cannot be had, or do not fit one of the runs.
+    """
+    chosen = choose_dataset(dataset, data_dir, *(one.record for one in trained))
+    smallest = min((one.network for one in trained), key=lambda network: network.num_classes)
+    loaded = load_dataset(chosen, data_dir, smallest)
+    for one in trained:
+        one.check_data(loaded)
+    return loaded

@@ -1,0 +1,69 @@
+"""How well images of no class are told from those of the test set."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from datasets import folders, idx
+from inference.predict import image_files
+from process.console import warn
+from process.errors import UserError
+from utils import classify
+
+REJECTED = 0.05  # the share of test images whose distances count as too far, unless it is given
+
+
+def tell_unknown(path, trained, net, centers, ctx, known, share):
+    """How well images of no class are told from those of the test set.
+
+    Parameters
+    ----------
+    path : str
+        An IDX file of images, or images as `image_files` finds them.
+    trained : runs.trained.Trained
+    net, centers, ctx
+        As for `utils.predict`.
+    known : utils.Answers
+        Those to the test set.
+    share : float or None
+        Of the test images, that may be refused.
+
+    Returns
+    -------
+    str
+        The area under the ROC curve, and the share of unknown images that are refused, by the
+        distance to the nearest center and by the largest class probability.
+    """
+    share = REJECTED if share is None else share
+    images = read_unknown(Path(path), trained.image_shape)
+    unknown = classify(net, centers, images, ctx, trained.classes)
+    scores = {"largest class probability": (-known.probability, -unknown.probability)}
+    if centers is not None:
+        scores["distance to the nearest center"] = (known.distance, unknown.distance)
+    lines = [f"{len(images)} unknown images of {path}, {100 * share:g}% of the test set refused:"]
+    for name, (ours, theirs) in scores.items():
+        truth = np.repeat([0, 1], [len(ours), len(theirs)])
+        area = roc_auc_score(truth, np.concatenate([ours, theirs]))
+        refused = np.mean(theirs > np.quantile(ours, 1 - share))
+        lines.append(f"by the {name}: AUROC {area:.4f}, {refused:.4f} refused")
+    return "\n".join(lines)
+
+
+def read_unknown(path, shape):
+    """Images (N, C, H, W) uint8 of an IDX file, or of image files."""
+    if path.is_file() and path.suffix.lower() not in folders.FORMATS:
+        images = idx.read_idx(path, (3, 4), (idx.BYTES,))
+        images = images.reshape(*images.shape[:3], -1).transpose(0, 3, 1, 2)
+        if not len(images):
+            raise UserError(f"{path} has no image")
+        if images.shape[1:] != tuple(shape):
+            raise UserError(f"{path}: its images are {images.shape[1:]}, not {tuple(shape)}")
+        return images
+    decoded = folders.decode(image_files([str(path)]), shape)
+    whole = [image for image in decoded if image is not None]
+    if len(whole) < len(decoded):
+        warn(f"{len(decoded) - len(whole)} images of {path} cannot be read")
+    if not whole:
+        raise UserError(f"{path} has no image that can be read")
+    return np.stack(whole)

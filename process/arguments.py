@@ -1,0 +1,92 @@
+"""A command line: errors of one line, and types that say what they expect."""
+
+import argparse
+import difflib
+import math
+import re
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and which knows what typos were meant to be."""
+
+    def parse_args(self, argv):
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            hint = ""
+            for word in unknown:
+                flag = word.partition("=")[0].replace("-", "_").replace("__", "--", 1)
+                close = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.8)
+                hint = hint or (f": did you mean {close[0]}?" if close else "")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return args
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def whole(low, high):
+    """A type for argparse: a whole number in [low, high]."""
+
+    def convert(text):
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return value
+
+    convert.__name__ = "whole number"
+    return convert
+
+
+def number(limits, smallest, largest):
+    """A type for argparse: a number in a `typed.Range`, 0 or from `smallest` to `largest`."""
+
+    def convert(text):
+        value = float(text)
+        if not math.isfinite(value) or value < limits.low or (limits.above and value == limits.low):
+            bound = "above" if limits.above else "at least"
+            raise argparse.ArgumentTypeError(f"{text} is not a finite number {bound} {limits.low}")
+        if not (value == 0 or smallest <= value <= largest):
+            raise argparse.ArgumentTypeError(
+                f"{text} is not between {smallest} and {largest}, as MXNet needs it"
+            )
+        if value not in limits:
+            bound = "below" if limits.below else "at most"
+            raise argparse.ArgumentTypeError(f"{text} is not {bound} {limits.high}")
+        return value
+
+    convert.__name__ = "number"
+    return convert
+
+
+def share(text):
+    """A number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def truth(text):
+    """True or False, in any case."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return text.lower() == "true"
+
+
+def distinct_numbers(text):
+    """Whole numbers with commas between them, such as 0,1."""
+    if not re.fullmatch(r"\d{1,9}(,\d{1,9})*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of GPUs such as 0,1")
+    numbers = [int(part) for part in text.split(",")]
+    if len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"{text} names a GPU twice")
+    return numbers
+
+
+def part_of_file_names(text):
+    """A text that files can be named after."""
+    if not text.isprintable() or not text.strip() or "/" in text or len(text.encode()) > 200:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be a part of file names: up to 200 bytes, and no /"
+        )
+    return text
