@@ -12,7 +12,7 @@ from typing import List, NamedTuple, Optional
 import mxnet as mx
 import numpy as np
 
-from datasets import folders, idx, mnist, mnist5k
+from datasets import folders, idx, layouts, mnist, mnist5k
 from process.console import note
 from process.errors import UserError, check_signals
 from process.typed import within
@@ -174,9 +174,9 @@ READERS = {  # by --dataset
 def count_classes(data_dir):
     """The flag num_classes, in a dict, where it follows from folders of images."""
     folder = data_dir and Path(os.path.expanduser(data_dir))
-    if not (folder and folders.holds_images(folder)):
+    if not (folder and layouts.holds_images(folder)):
         return {}
-    return {"num_classes": len(folders.class_names(folder))}
+    return {"num_classes": len(layouts.class_names(folder))}
 
 
 def choose_dataset(dataset, data_dir, *records):
@@ -277,9 +277,10 @@ def read_folder(folder, name, network=DEFAULT):
             f"{folder} is not a folder: --data_dir wants one with four IDX files, or with a "
             "folder of images for each class"
         )
-    if folders.holds_images(folder):
-        train, test, names = folders.read(folder, network.image_size, network.color)
-        return Dataset(name, Split(*train), Split(*test), names)
+    if layouts.holds_images(folder):
+        parts, names = folders.read(folder, network.image_size, network.color)
+        train, test = (Split(*parts[split][:2]) for split in SPLITS)
+        return Dataset(name, train, test, names)
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 

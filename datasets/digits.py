@@ -22,7 +22,7 @@ SMALLEST = 0.04  # of the longer side: less is a speck
 WIDEST_CUT = 0.2  # of the borders: what touches more of them is the table below the paper
 ALONE = 0.5  # the digit's share of all that is dark: less is a texture
 LEAST_SURE = 0.4  # see `candidate`: the least that is ink
-UNEVEN = 0.6  # of the contrast: ink varies less within a digit
+UNEVEN = 0.7  # of the contrast: ink varies less within a digit
 CUT = 0.15  # of a digit's outline: the most that the picture's borders cut off
 THINNEST = 0.075  # of the digit's longer side: MNIST's strokes are not thinner than that
 
@@ -127,8 +127,8 @@ def lighting(grey):
     every = -(-max(grey.shape) // 64)
     sample = grey[::every, ::every]
     # A digit that fills the picture has more ink than ground, but not along the borders.
-    trusted = np.full(sample.shape, 5.0)
-    trusted[tuple(slice(side // 10, side - side // 10) for side in sample.shape)] = 1
+    trusted = np.full(sample.shape, 20.0)
+    trusted[tuple(slice(side // 20, side - side // 20) for side in sample.shape)] = 1
     trusted = weight = trusted.ravel()
     terms = surface_terms(sample.shape, every)
     for _ in range(15):

@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from data import edges
-from datasets import folders
+from datasets import folders, layouts
+from datasets.images import FORMATS
 from process.console import printable, say, warn
 from process.errors import UserError, check_signals
 from utils import classify
@@ -64,7 +64,7 @@ def predict(trained, paths, ctx, form="text", threshold=None, invert=False):
         advice = "leave --invert away" if invert else "--invert turns images"
         warn(f"{unlike} of {len(paths)} images are {other}, unlike those of training: {advice}")
     if broken:
-        raise UserError(f"{folders.some(broken)}: no image that can be read")
+        raise UserError(f"not a readable image: {', '.join(map(str, broken))}")
 
 
 def rows(trained, answers, threshold):
@@ -89,15 +89,13 @@ def image_files(paths):
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [Path(root, name) for root, _, names in os.walk(path, onerror=refuse)
-                      for name in names]  # fmt: skip
-            files += sorted(one for one in inside if one.suffix.lower() in folders.FORMATS)
+            files += filter(layouts.is_image, layouts.walk(path, onerror=refuse))
         elif path.exists():
             files.append(path)
         else:
             raise UserError(f"{path} is not there")
     if not files:
-        raise UserError(f"{', '.join(paths)}: no file's name ends in {', '.join(folders.FORMATS)}")
+        raise UserError(f"{', '.join(paths)}: no file's name ends in {', '.join(FORMATS)}")
     return files
 
 

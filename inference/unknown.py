@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from datasets import folders, idx
+from datasets.images import FORMATS
 from inference.predict import image_files
 from process.console import warn
 from process.errors import UserError
@@ -52,7 +53,7 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
 
 def read_unknown(path, shape):
     """Images (N, C, H, W) uint8 of an IDX file, or of image files."""
-    if path.is_file() and path.suffix.lower() not in folders.FORMATS:
+    if path.is_file() and path.suffix.lower() not in FORMATS:
         images = idx.read_idx(path, (3, 4), (idx.BYTES,))
         images = images.reshape(*images.shape[:3], -1).transpose(0, 3, 1, 2)
         if not len(images):

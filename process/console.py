@@ -30,11 +30,11 @@ def note(text):
 
 
 def warn(text):
-    note(f"WARNING: {text}")
+    note(f"WARNING: {printable(text)}")
 
 
 def fail(text):
-    note(f"main.py: error: {text}")
+    note(f"main.py: error: {printable(text)}")
 
 
 def write(text, stream):

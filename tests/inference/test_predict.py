@@ -144,7 +144,7 @@ def test_what_cannot_be_answered_is_named_after_what_can(trained, tmp_path):
     (tmp_path / "some" / "broken.png").write_bytes(b"x")
     done = trained("--predict", "some")
     assert len(done.out.splitlines()) == 3
-    assert_one_line(done, "some/broken.png: no image that can be read")
+    assert_one_line(done, "not a readable image: some/broken.png")
     assert_one_line(trained("--predict", "nowhere"), "nowhere is not there")
     (tmp_path / "empty").mkdir()
     assert_one_line(trained("--predict", "empty"), "empty: no file's name ends in .png, .jpg")
