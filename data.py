@@ -12,7 +12,7 @@ from typing import List, NamedTuple, Optional
 import mxnet as mx
 import numpy as np
 
-from datasets import folders, idx, layouts, mnist, mnist5k
+from datasets import folders, idx, layouts, mnist, mnist5k, tables
 from process.console import note
 from process.errors import UserError, check_signals
 from process.typed import within
@@ -272,10 +272,13 @@ def check(dataset, network):
 
 def read_folder(folder, name, network=DEFAULT):
     """Read the four IDX files of a folder, or its folders of images."""
+    table = tables.find(folder)
+    if table and (folder.is_file() or not layouts.holds_idx(folder)):
+        return Dataset(name, *map(Split._make, tables.read(table)))
     if not folder.is_dir():
         raise UserError(
-            f"{folder} is not a folder: --data_dir wants one with four IDX files, or with a "
-            "folder of images for each class"
+            f"{folder} is not a folder: --data_dir wants one with four IDX files, with a folder of "
+            "images for each class, with mnist.npz, or with train.csv"
         )
     if layouts.holds_images(folder):
         parts, names = folders.read(folder, network.image_size, network.color)

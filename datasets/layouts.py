@@ -45,10 +45,13 @@ def is_image(path):
 def holds_images(folder):
     """Whether a data set's folder has folders in it, and none of IDX's files."""
     with contextlib.suppress(OSError):
-        there = visible(folder)
-        idx = any(re.search(r"(images|labels)[-.]idx\d", path.name) for path in there)
-        return not idx and any(map(Path.is_dir, there))
+        return not holds_idx(folder) and any(map(Path.is_dir, visible(folder)))
     return False
+
+
+def holds_idx(folder):
+    """Whether a folder has files that are named as IDX's are."""
+    return any(re.search(r"(images|labels)[-.]idx\d", path.name) for path in visible(folder))
 
 
 def split_folders(folder):
