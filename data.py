@@ -65,12 +65,17 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named set of images; `names` are those of the classes, None where they are numbers."""
+    """A named set of images.
+
+    `names` are those of the classes, None where they are numbers; `files` those of the test
+    images, None where these have no files of their own.
+    """
 
     name: str
     train: Split
     test: Split
     names: Optional[list] = None
+    files: Optional[list] = None
 
     @property
     def shape(self):
@@ -283,7 +288,7 @@ def read_folder(folder, name, network=DEFAULT):
     if layouts.holds_images(folder):
         parts, names = folders.read(folder, network.image_size, network.color)
         train, test = (Split(*parts[split][:2]) for split in SPLITS)
-        return Dataset(name, train, test, names)
+        return Dataset(name, train, test, names, parts["test"].files)
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 

@@ -33,7 +33,9 @@ class Album:
         self.remove(lambda path: figure.run_of(path) not in ours)
 
     def remove(self, unwanted):
-        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)|curves\.png)"
+        picture = (
+            r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)|curves\.png|epochs\.html)"
+        )
         name = re.escape(self.run.prefix) + picture
         for path in self.run.out_dir.iterdir():
             if re.fullmatch(name, path.name) and unwanted(path):
@@ -52,7 +54,7 @@ class Album:
             Those to ``train`` and ``test``.
         centers : (num_classes, feature_size) float32, or None
         last : bool
-            Whether it is the run's last epoch, after which curves and GIFs are drawn.
+            Whether it is the run's last epoch, after which curves, GIFs and the page of all epochs are drawn.
         """
         try:
             if self.record.recipe.plotting:
@@ -85,13 +87,19 @@ class Album:
         write_atomically(self.run.picture("curves.png"), drawn)
 
     def draw_gifs(self, dataset):
-        recipe = self.record.recipe
+        recipe, parts = self.record.recipe, {}
         for split in SPLITS:
             frames = self.frames(split)
             if frames:
+                parts[SPLITS[split]] = frames
                 sizes = recipe.num_classes, recipe.feature_size
                 gif = gifs.gif(frames, *sizes, self.record.identity, dataset.names)
                 write_atomically(self.run.picture(f"{split}.gif"), gif)
+        if parts:
+            from pictures import epochs  # bokeh takes a second to import
+
+            title = f"{self.run.prefix}, {dataset.name}"
+            write_atomically(self.run.picture("epochs.html"), epochs.page(parts, title))
 
     def title(self, split, epoch):
         """The title of the feature map of an `Epoch`."""
