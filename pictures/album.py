@@ -54,7 +54,8 @@ class Album:
             Those to ``train`` and ``test``.
         centers : (num_classes, feature_size) float32, or None
         last : bool
-            Whether it is the run's last epoch, after which curves, GIFs and the page of all epochs are drawn.
+            Whether it is the run's last epoch, after which curves, GIFs and the page of all
+            epochs are drawn.
         """
         try:
             if self.record.recipe.plotting:

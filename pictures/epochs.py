@@ -88,7 +88,7 @@ def page(parts, title):
         said += f" One image of {every} is shown."
     text = file_html(
         models(packed, titles, corners),
-        Resources(mode="inline", components=["bokeh", "bokeh-widgets"]),
+        Resources(mode="inline"),
         title,
         template=SIDES,
         template_variables={"said": said, "side": ["title", "which", "epoch", "play", "steps"]},

@@ -198,7 +198,7 @@ def page(dots, images, found, distances, names, title, method=None, files=None):
         said += " choice of the others."
     text = file_html(
         models(source, dots.centers, names, list(rows), list(wrong), marked),
-        Resources(mode="inline", components=["bokeh", "bokeh-widgets"]),
+        Resources(mode="inline"),
         title,
         template=SIDES,
         template_variables={
