@@ -100,7 +100,8 @@ class Album:
             from pictures import epochs  # bokeh takes a second to import
 
             title = f"{self.run.prefix}, {dataset.name}"
-            write_atomically(self.run.picture("epochs.html"), epochs.page(parts, title))
+            content = epochs.page(parts, title, dataset.names)
+            write_atomically(self.run.picture("epochs.html"), content)
 
     def title(self, split, epoch):
         """The title of the feature map of an `Epoch`."""

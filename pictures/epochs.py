@@ -1,5 +1,7 @@
 """A run's feature maps to go through: a page of HTML with a slider over the epochs, offline too."""
 
+import html
+
 import numpy as np
 from bokeh.embed import file_html
 from bokeh.models import (
@@ -16,7 +18,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
 
-from pictures.feature_maps import COLORS
+from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
 from pictures.gifs import FRAME_MS
 from pictures.page import ELONGATED, SIDES, control_style, draw_centers
 
@@ -57,7 +59,7 @@ button.label = window.playing ? "stop" : "play";
 STEP = "slider.value = Math.min(slider.end, Math.max(slider.start, slider.value + by));"
 
 
-def page(parts, title):
+def page(parts, title, names=None):
     """Make a page that goes through the feature maps of a run's epochs.
 
     Parameters
@@ -66,6 +68,8 @@ def page(parts, title):
         The epochs' feature maps and their titles, by the name of the set; each set has the same
         epochs, and in each epoch the same images.
     title : str
+    names : list of str, optional
+        Of the classes; by default their numbers.
 
     Returns
     -------
@@ -82,16 +86,20 @@ def page(parts, title):
         packed[f"{name} dots"] = pack([dots.points[::every] for dots, _ in frames], corners)
         packed[f"{name} dots"].data["label"] = labels
         packed[f"{name} centers"] = pack([dots.centers for dots, _ in frames], corners)
+    present = np.unique(np.concatenate([frames[0][0].labels for frames in parts.values()]))
     titles = {name: [said for _, said in frames] for name, frames in parts.items()}
     said = HOW
     if every > 1:
         said += f" One image of {every} is shown."
     text = file_html(
-        models(packed, titles, corners),
+        models(packed, titles, corners, present, names),
         Resources(mode="inline"),
         title,
         template=SIDES,
-        template_variables={"said": said, "side": ["title", "which", "epoch", "play", "steps"]},
+        template_variables={
+            "said": said,
+            "side": ["title", "which", "epoch", "play", "steps", "key"],
+        },
     )
     return text.encode("utf-8", "replace")
 
@@ -115,14 +123,39 @@ def pack(places, corners):
     return source
 
 
-def models(packed, titles, corners):
-    """The map and its controls, each with the name by which the page places it."""
+def unpacked(source, k, corners):
+    """The places of an epoch as a source with columns x and y."""
+    steps = np.stack([source.data[f"x{k}"], source.data[f"y{k}"]], axis=1)
+    places = corners[0] + steps / STEPS * (corners[1] - corners[0])
+    return ColumnDataSource(dict(zip("xy", places.T.astype(np.float32))))
+
+
+def models(packed, titles, corners, present, classes):
+    """The map and its controls, each with the name by which the page places it.
+
+    Parameters
+    ----------
+    packed : dict of str to ColumnDataSource
+        The dots and the centers of each set in all epochs.
+    titles : dict of str to list of str
+        Those of the epochs, by the name of the set.
+    corners : (2, 2) float
+    present : (K,) int
+        The classes that are there.
+    classes : list of str or None
+        The names of all classes.
+
+    Returns
+    -------
+    list of bokeh.models.Model
+    """
     names = list(titles)
     last = len(titles[names[0]]) - 1
     style = control_style()
-    dots, centers = ColumnDataSource({"x": [], "y": [], "label": []}), ColumnDataSource()
-    centers.data = {"x": [], "y": []}
-    title = Div(name="title", text="", disable_math=True, **style)
+    dots, centers = (unpacked(packed[f"{names[0]} {kind}"], last, corners)
+                     for kind in ("dots", "centers"))  # fmt: skip
+    dots.data["label"] = packed[f"{names[0]} dots"].data["label"]
+    title = Div(name="title", text=titles[names[0]][last], disable_math=True, **style)
     which = RadioGroup(name="which", labels=[f"{name} set" for name in names], active=0, **style)
     slider = Slider(
         name="epoch", title="epoch", start=0, end=max(1, last), value=last, step=1, **style
@@ -138,13 +171,9 @@ def models(packed, titles, corners):
     )  # fmt: skip
     slider.js_on_change("value", show)
     which.js_on_change("active", show)
-    return [
-        feature_map(dots, centers, corners, show),
-        title,
-        which,
-        slider,
-        *buttons(slider, style),
-    ]
+    key = Div(name="key", text=key_of(present, classes), disable_math=True, **style)
+    plot = feature_map(dots, centers, corners)
+    return [plot, title, which, slider, *buttons(slider, style), key]
 
 
 def buttons(slider, style):
@@ -160,8 +189,18 @@ def buttons(slider, style):
     return play, Row(children=steps, name="steps", sizing_mode="stretch_width")
 
 
-def feature_map(dots, centers, corners, show):
-    """The map, on one scale for all epochs; `show` fills it when the page is ready."""
+def key_of(labels, names):
+    """Which colour is which class, as HTML."""
+    shown = [
+        f'<span style="color: {COLORS[j % len(COLORS)]}">\u25cf</span> '
+        f"{html.escape(names[j] if names else str(j))}"
+        for j in labels[:MOST_NAMED_CLASSES]
+    ]
+    return " &ensp; ".join(shown) + " ..." * (len(labels) > len(shown))
+
+
+def feature_map(dots, centers, corners):
+    """The map, on one scale for all epochs."""
     (left, bottom), (right, top) = corners
     sides = sorted((right - left, top - bottom))
     plot = figure(
@@ -178,5 +217,4 @@ def feature_map(dots, centers, corners, show):
     fixed = plot.scatter([left, right], [bottom, top], alpha=0)
     for side in (plot.x_range, plot.y_range):
         side.renderers = [fixed]
-    plot.js_on_event("document_ready", show)
     return plot
