@@ -114,6 +114,14 @@ def edges(images):
     return images[..., border].mean(axis=(1, 2))
 
 
+def light_on_dark(edge):
+    """Whether images whose edges have this brightness, in the mean, are light on dark.
+
+    None between the two: they do not agree among themselves, or are of a middle grey.
+    """
+    return None if 64 <= edge < 192 else bool(edge < 128)
+
+
 def load_dataset(dataset, data_dir, network=DEFAULT):
     """Load a set by name, or from a folder.
 
@@ -243,6 +251,9 @@ def check(dataset, network):
         raise UserError(
             f"--image_size and --color are for folders of images, and {dataset.name} has none"
         )
+    if network.prepare == "mnist" and not as_is:
+        raise UserError("--prepare mnist makes grey images of 28 x 28: leave --image_size and "
+                        "--color away")  # fmt: skip
     if dataset.names and len(dataset.names) != num_classes:
         raise UserError(
             f"{dataset.name} has {len(dataset.names)} classes, not {num_classes}: leave "
@@ -286,7 +297,9 @@ def read_folder(folder, name, network=DEFAULT):
             "images for each class, with mnist.npz, or with train.csv"
         )
     if layouts.holds_images(folder):
-        parts, names = folders.read(folder, network.image_size, network.color)
+        parts, names = folders.read(
+            folder, network.image_size, network.color, network.prepare == "mnist"
+        )
         train, test = (Split(*parts[split][:2]) for split in SPLITS)
         return Dataset(name, train, test, names, parts["test"].files)
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))

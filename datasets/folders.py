@@ -3,18 +3,20 @@
 import hashlib
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 
 import joblib
 import numpy as np
 import psutil
 
-from datasets.images import quiet, read_image
+from datasets import digits
+from datasets.images import open_image, quiet, read_image
 from datasets.layouts import list_splits
 from process.console import progress, warn
 from process.errors import UserError, check_signals
 
 CHUNK = 100  # images that a thread decodes at once
+UNREADABLE, NO_INK = "not a readable image", "no ink found"
 
 
 class Part(NamedTuple):
@@ -25,7 +27,16 @@ class Part(NamedTuple):
     files: List[Path]
 
 
-def read(folder, size, color):
+class Decoded(NamedTuple):
+    """An image file, read: `pixels` (C, H, W) uint8 and, where it was prepared, the `box` of its
+    ink, (left, top, right, bottom); or the `fault` why there are none."""
+
+    pixels: Optional[np.ndarray] = None
+    box: Optional[tuple] = None
+    fault: Optional[str] = None
+
+
+def read(folder, size, color, prepare=False):
     """Read a data set of folders.
 
     Parameters
@@ -37,6 +48,8 @@ def read(folder, size, color):
         To how many pixels each side is brought.
     color : bool
         Whether images have three channels or, grey, one.
+    prepare : bool
+        Whether they are prepared as MNIST's digits were; `size` is 28 then, and `color` False.
 
     Returns
     -------
@@ -52,7 +65,7 @@ def read(folder, size, color):
     """
     files, names = list_splits(folder)
     shape = (3 if color else 1, size, size)
-    splits = {split: read_files(files[split], shape) for split in ("train", "val", "test")
+    splits = {split: read_files(files[split], shape, prepare) for split in ("train", "val", "test")
               if split in files}  # fmt: skip
     missing = np.setdiff1d(np.arange(len(names)), splits["train"].labels)
     if len(missing):
@@ -77,7 +90,7 @@ def digest(image):
     return hashlib.sha1(image.tobytes()).digest()
 
 
-def read_files(files, shape):
+def read_files(files, shape, prepare=False):
     """Decode images, in as many threads as there are cores: Pillow does not hold them up.
 
     Parameters
@@ -85,6 +98,7 @@ def read_files(files, shape):
     files : list of list of Path
         One list a class.
     shape : (C, H, W)
+    prepare : bool, optional
 
     Returns
     -------
@@ -100,22 +114,26 @@ def read_files(files, shape):
             "more than half of the free memory: choose a smaller --image_size"
         )
     images = np.empty((len(paths), *shape), np.uint8)
-    chunks = [(paths[start : start + CHUNK], shape) for start in range(0, len(paths), CHUNK)]
-    whole, start = np.ones(len(paths), bool), 0
+    chunks = [
+        (paths[start : start + CHUNK], shape, prepare) for start in range(0, len(paths), CHUNK)
+    ]
+    faults, start = [None] * len(paths), 0
     bar = progress(total=len(paths), desc="reading images", unit=" images")
     cores = joblib.cpu_count(only_physical_cores=True)
     with quiet(), bar, ThreadPool(max(1, min(cores, len(chunks)))) as pool:
         for chunk in pool.imap(lambda arguments: decode_quietly(*arguments), chunks):
             check_signals()
             for image in chunk:
-                whole[start] = image is not None
-                if whole[start]:
-                    images[start] = image
+                faults[start] = image.fault
+                if image.fault is None:
+                    images[start] = image.pixels
                 start += 1
             bar.update(len(chunk))
-    if not whole.all():
-        broken = [path for path, good in zip(paths, whole) if not good]
-        warn(f"skipped: not a readable image: {', '.join(map(str, broken))}")
+    for fault in (UNREADABLE, NO_INK):
+        skipped = [str(path) for path, each in zip(paths, faults) if each == fault]
+        if skipped:
+            warn(f"skipped: {fault}: {', '.join(skipped)}")
+    whole = np.array([fault is None for fault in faults], bool)
     part = Part(images[whole], labels[whole], [p for p, good in zip(paths, whole) if good])
     flat = np.ptp(part.images.reshape(len(part.images), int(np.prod(shape))), axis=1) == 0
     blank = [part.files[i] for i in np.flatnonzero(flat)]
@@ -124,17 +142,30 @@ def read_files(files, shape):
     return part
 
 
-def decode(paths, shape):
-    """Images (C, H, W) uint8, or None where one cannot be read."""
+def decode(paths, shape, prepare=False):
+    """Read image files, a list of Decoded; parameters are those of `read_files`."""
     with quiet():
-        return decode_quietly(paths, shape)
+        return decode_quietly(paths, shape, prepare)
 
 
-def decode_quietly(paths, shape):
-    images = []
+def decode_quietly(paths, shape, prepare=False):
+    decoded = []
     for path in paths:
         try:
-            images.append(read_image(path, shape))
+            decoded.append(read_digit(path) if prepare else Decoded(read_image(path, shape)))
         except ValueError:
-            images.append(None)
-    return images
+            decoded.append(Decoded(fault=UNREADABLE))
+    return decoded
+
+
+def read_digit(path):
+    """Read an image file as a digit of MNIST; raises ValueError where it cannot be read."""
+    image, full = open_image(path, "L", (digits.WORKING_SIDE,) * 2)
+    prepared = digits.prepare(image)
+    if prepared is None:
+        return Decoded(fault=NO_INK)
+    box = prepared.box and tuple(
+        round(place * whole / side)
+        for place, whole, side in zip(prepared.box, full * 2, image.size * 2)
+    )
+    return Decoded(prepared.pixels[np.newaxis], box)

@@ -11,7 +11,6 @@ from PIL import Image
 
 import utils
 from datasets import digits
-from learner import restored
 from runs.run import SHIPPED, Run
 from runs.trained import open_run
 
@@ -38,12 +37,12 @@ def test_the_ink_is_found_whatever_it_is_written_on(kind):
 @pytest.mark.parametrize("prefix", ["center-loss", "best"])
 def test_shipped_networks_read_digits_of_every_kind(prefix):
     trained = open_run(Run(prefix, SHIPPED, "output"), {})
-    net, centers = restored(trained, (1, 28, 28), mx.cpu())
+    net, centers = trained.on(mx.cpu())
     labels = np.tile(np.arange(10), len(photographs.KINDS))
     prepared = [digits.prepare(grey(kind, digit, 70 + digit))
                 for kind in photographs.KINDS for digit in range(10)]  # fmt: skip
     images = np.stack([one.pixels for one in prepared])[:, np.newaxis]
-    found = utils.accuracies(utils.predict(net, centers, images, mx.cpu()), labels)
+    found = utils.accuracies(utils.classify(net, centers, images, mx.cpu()), labels)
     assert min(found.values()) >= 0.9, found
 
 
