@@ -68,7 +68,8 @@ class Dataset:
     """A named set of images.
 
     `names` are those of the classes, None where they are numbers; `files` those of the test
-    images, None where these have no files of their own.
+    images, None where these have no files of their own. Where there is a validation set, it
+    chooses the best epoch, so that the test set does not.
     """
 
     name: str
@@ -76,6 +77,12 @@ class Dataset:
     test: Split
     names: Optional[list] = None
     files: Optional[list] = None
+    val: Optional[Split] = None
+
+    @property
+    def chooser(self):
+        """Which part chooses the best epoch."""
+        return "test" if self.val is None else "val"
 
     @property
     def shape(self):
@@ -91,7 +98,7 @@ class Dataset:
     def fingerprint(self):
         """What a run's record keeps of this set."""
         digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
-        for split in (self.train, self.test):
+        for split in (self.train, self.test, *filter(None, [self.val])):
             for array in split:
                 digest.update(f"{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array))
@@ -259,7 +266,10 @@ def check(dataset, network):
             f"{dataset.name} has {len(dataset.names)} classes, not {num_classes}: leave "
             "--num_classes away, or choose another --data_dir or --prefix"
         )
-    for which, (_, labels) in (("training", dataset.train), ("test", dataset.test)):
+    parts = {"training": dataset.train, "test": dataset.test}
+    if dataset.val is not None:
+        parts["validation"] = dataset.val
+    for which, (_, labels) in parts.items():
         if not len(labels):
             raise UserError(f"{dataset.name}: the {which} set is empty")
         if labels.max() >= num_classes:
@@ -301,7 +311,8 @@ def read_folder(folder, name, network=DEFAULT):
             folder, network.image_size, network.color, network.prepare == "mnist"
         )
         train, test = (Split(*parts[split][:2]) for split in SPLITS)
-        return Dataset(name, train, test, names, parts["test"].files)
+        val = Split(*parts["val"][:2]) if "val" in parts else None
+        return Dataset(name, train, test, names, parts["test"].files, val)
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 

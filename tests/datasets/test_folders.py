@@ -1,5 +1,7 @@
 """People's own images: every layout, format and mode, and an answer to each that is wrong."""
 
+import csv
+import json
 import os
 import threading
 import time
@@ -364,3 +366,38 @@ def test_an_emoji_may_be_the_name_of_a_class(own):
     for part in ("train", "test"):
         (own / part / "a").rename(own / part / "\U0001f468\u200d\U0001f469")
     assert len(load(own).train.labels) == 24
+
+
+def test_a_validation_set_chooses_the_epoch(cli, own, tmp_path):
+    write_images(own / "val", count=7)
+    loaded = load(own)
+    assert [len(part.labels) for part in (loaded.train, loaded.val, loaded.test)] == [24, 14, 10]
+    done = cli("--train", "--center_loss", *ONE, "--plotting", "--epochs", 3)
+    assert done.status == 0 and "Best validation accuracy by class prediction" in done.out
+    record = json.loads((tmp_path / "ckpt" / "center-loss.json").read_text())
+    accuracies = [epoch["val_softmax"] for epoch in record["history"]]
+    assert record["best"]["accuracy"] == max(accuracies)
+    assert record["best"]["epoch"] == accuracies.index(max(accuracies))
+    with open(tmp_path / "output" / "center-loss-history.csv", newline="") as file:
+        assert [float(row["val_softmax"]) for row in csv.DictReader(file)] == accuracies
+    done = cli("--train", "--center_loss", *ONE, "--epochs", 4, "--resume")
+    assert done.status == 0 and cli("--test", "--data_dir", "own").status == 0
+    # Another validation set makes other data.
+    (own / "val" / "a" / "0.png").unlink()
+    done = cli("--train", "--center_loss", *ONE, "--epochs", 5, "--resume")
+    assert_one_line(done, "contradicts the run center-loss")
+
+
+def test_without_a_validation_set_records_are_as_before(trained, tmp_path):
+    record = json.loads((tmp_path / "ckpt" / "center-loss.json").read_text())
+    assert list(record["history"][0])[-2:] == ["test_knn", "seconds"]
+
+
+def test_a_run_that_has_learnt_nothing_says_so(cli, tmp_path):
+    write_images(tmp_path / "own", "abcdefghijklmnopqrstuvw", count=3)
+    done = cli("--train", "--center_loss", *ONE, "--lr", 1e-6)
+    assert done.status == 0 and "2 features are few for 23 classes" in done.out
+    assert "center-loss has learnt nothing: its loss is that of guessing" in done.err
+    write_images(tmp_path / "two", "ab")
+    done = cli("--train", "--center_loss", "--data_dir", "two", *QUICK, "--epochs", 12)
+    assert "are few" not in done.out and done.err == "", done
