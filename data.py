@@ -121,6 +121,11 @@ def edges(images):
     return images[..., border].mean(axis=(1, 2))
 
 
+def ground_of(split):
+    """How bright the edges of a part's images are, in the mean, in 0 to 1; of MNIST's 0."""
+    return round(float(edges(split.images).mean())) / 255
+
+
 def light_on_dark(edge):
     """Whether images whose edges have this brightness, in the mean, are light on dark.
 
@@ -354,13 +359,18 @@ def random_warps(shape, seed, epoch):
     return np.stack(rows, axis=1).astype(np.float32)
 
 
-def warp(images, affine):
-    """Apply maps of `random_warps` to images, (b, C, H, W) float32; what was outside is 0."""
+def warp(images, affine, ground=0.0):
+    """Apply maps of `random_warps` to images, (b, C, H, W) float32.
+
+    What was outside becomes as bright as the `ground`.
+    """
     grid = mx.nd.GridGenerator(affine, "affine", images.shape[2:])
-    return mx.nd.BilinearSampler(images, grid)
+    if not ground:
+        return mx.nd.BilinearSampler(images, grid)
+    return mx.nd.BilinearSampler(images - ground, grid) + ground
 
 
-def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=None):
+def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=None, ground=0.0):
     """Cut batches, each split over the workers, and a worker's share over its devices.
 
     Parameters
@@ -376,6 +386,8 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         Whose share it is, and of how many.
     warps : (N, 6) float32, optional
         How to augment the images, in their order in the batches: see `random_warps`.
+    ground : float, optional
+        How bright augmented images are where they have no pixels, in 0 to 1.
 
     Yields
     ------
@@ -399,7 +411,7 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
             image = mx.nd.array(split.images[order[part]], ctx, dtype="uint8")
             image = image.astype("float32") / 255
             if warps is not None:
-                image = warp(image, mx.nd.array(warps[part], ctx))
+                image = warp(image, mx.nd.array(warps[part], ctx), ground)
             label = mx.nd.array(split.labels[order[part]], ctx, dtype="int32")
             batch_labels = mx.nd.array(split.labels[rows], ctx, dtype="int32")
             slices.append((image, label, batch_labels))

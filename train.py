@@ -7,7 +7,7 @@ import time
 import mxnet as mx
 import numpy as np
 
-from data import SPLITS, batches, random_warps
+from data import SPLITS, batches, ground_of, random_warps
 from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say, warn
@@ -238,6 +238,7 @@ def train_epoch(learner, split, epoch):
     """
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
+    ground = ground_of(split) if recipe.augment else 0.0
     pending, losses, sizes = [], [], []
 
     def read(count):
@@ -249,8 +250,9 @@ def train_epoch(learner, split, epoch):
     hidden = None if workers.leads else True  # None: where there is no terminal
     with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", disable=hidden) as bar:
         for slices in batches(
-            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps
-        ):
+            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps,
+            ground,
+        ):  # fmt: skip
             learner.set_learning_rates(epoch + len(sizes) * recipe.batch_size / len(order))
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 
+import mxnet as mx
 import numpy as np
 import pytest
 from helpers import QUICK, assert_one_line, mnist5k
@@ -401,3 +402,17 @@ def test_a_run_that_has_learnt_nothing_says_so(cli, tmp_path):
     write_images(tmp_path / "two", "ab")
     done = cli("--train", "--center_loss", "--data_dir", "two", *QUICK, "--epochs", 12)
     assert "are few" not in done.out and done.err == "", done
+
+
+def test_white_paper_stays_white_where_images_are_warped():
+    images = np.full((6, 1, 28, 28), 250, np.uint8)
+    images[:, :, 10:18, 10:18] = 0
+    split = data.Split(images, np.zeros(6, np.int32))
+    warps = data.random_warps(images.shape, 0, 0)
+    assert data.ground_of(split) == 250 / 255
+    ((slice_,),) = data.batches(split, 6, [mx.cpu()], warps=warps, ground=data.ground_of(split))
+    warped = slice_[0].asnumpy()
+    corners = warped[..., [0, 0, -1, -1], [0, -1, 0, -1]]
+    np.testing.assert_allclose(corners, 250 / 255, atol=1e-5)
+    assert warped.min() < 0.1
+    assert data.ground_of(mnist5k().train) == 0  # so MNIST's runs keep their bytes
