@@ -24,7 +24,7 @@ class Album:
         self.run, self.record = run, record
 
     def clear(self):
-        """Remove all pictures under this run's name."""
+        """Remove all pictures under this run's name, and the model that was exported from it."""
         self.remove(lambda path: True)
 
     def remove_strangers(self):
@@ -33,10 +33,9 @@ class Album:
         self.remove(lambda path: figure.run_of(path) not in ours)
 
     def remove(self, unwanted):
-        picture = (
-            r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)|curves\.png|epochs\.html)"
-        )
-        name = re.escape(self.run.prefix) + picture
+        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)"
+        picture += r"|curves\.png|epochs\.html)"
+        name = rf"{re.escape(self.run.prefix)}({picture}|\.onnx)"
         for path in self.run.out_dir.iterdir():
             if re.fullmatch(name, path.name) and unwanted(path):
                 try:
