@@ -107,12 +107,7 @@ def read_files(files, shape, prepare=False):
     """
     paths = [path for one in files for path in one]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, files)))
-    size = len(paths) * int(np.prod(shape))
-    if size > psutil.virtual_memory().available / 2:
-        raise UserError(
-            f"{len(paths)} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
-            "more than half of the free memory: choose a smaller --image_size"
-        )
+    check_memory(len(paths), shape)
     images = np.empty((len(paths), *shape), np.uint8)
     chunks = [
         (paths[start : start + CHUNK], shape, prepare) for start in range(0, len(paths), CHUNK)
@@ -140,6 +135,16 @@ def read_files(files, shape, prepare=False):
     if blank:
         warn(f"images of a single grey: {', '.join(map(str, blank))}")
     return part
+
+
+def check_memory(count, shape):
+    """Raise UserError where so many images would take more than half of the free memory."""
+    size = count * int(np.prod(shape))
+    if size > psutil.virtual_memory().available / 2:
+        raise UserError(
+            f"{count} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
+            "more than half of the free memory: choose a smaller --image_size"
+        )
 
 
 def decode(paths, shape, prepare=False):

@@ -45,7 +45,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     net, centers = trained.on(ctx)
     broken, unlike = [], 0
     if form == "csv":
-        say(line(COLUMNS, "csv"))
+        say(line(COLUMNS, "csv"), exact=True)
     for start in range(0, len(paths), AT_ONCE):
         check_signals()
         chunk = paths[start : start + AT_ONCE]
@@ -61,7 +61,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
             row = next(answered) if one.fault is None else (None,) * (len(COLUMNS) - 1)
             text = line((str(path), *row), form, method, one)
             if text is not None:
-                say(text)
+                say(text, exact=form == "csv")
     if unlike:
         warn(trained.unlike_in_words(unlike, f"of {len(paths)} images"))
     if broken:

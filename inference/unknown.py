@@ -66,7 +66,9 @@ def read_unknown(path, trained):
         if images.shape[1:] != shape:
             raise UserError(f"{path}: its images are {images.shape[1:]}, not {shape}")
     else:
-        decoded = folders.decode(image_files([str(path)]), shape, trained.prepares)
+        paths = image_files([str(path)])
+        folders.check_memory(len(paths), shape)
+        decoded = folders.decode(paths, shape, trained.prepares)
         for fault in (folders.UNREADABLE, folders.NO_INK):
             count = sum(one.fault == fault for one in decoded)
             if count:

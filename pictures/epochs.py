@@ -20,7 +20,7 @@ from bokeh.transform import linear_cmap
 
 from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
 from pictures.gifs import FRAME_MS
-from pictures.page import ELONGATED, SIDES, control_style, draw_centers
+from pictures.sides import ELONGATED, SIDES, control_style, draw_centers
 
 MOST_BYTES = 4_500_000  # of the dots: with Bokeh's own code the page stays below 8 MB
 STEPS = 2**15 - 1  # into how many an axis is divided: a dot takes 4 bytes in an epoch
