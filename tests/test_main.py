@@ -15,7 +15,6 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 
 import data
 import utils
-from learner import restored
 from models import LeNet
 from process import startup
 from recipe import Network
@@ -254,8 +253,8 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     run = Run("center-loss", "ckpt", "output")
     trained = open_run(run, {})
     dataset = data.load_dataset("auto", "digits", Network(num_classes=62))
-    net, centers = restored(trained, dataset.shape, mx.cpu())
-    features = utils.predict(net, None, dataset.test.images, mx.cpu()).features
+    net, centers = trained.on(mx.cpu())
+    features = utils.classify(net, None, dataset.test.images, mx.cpu()).features
     everyone = utils.nearest_center(features, centers)
     assert not set(everyone) <= set(range(1, 11))  # which it would be without the rule
     known = 1 + utils.nearest_center(features, centers[1:11])

@@ -15,7 +15,6 @@ import utils
 from datasets import folders
 from experiments import letters
 from inference import predict as prediction
-from learner import restored
 from runs.run import Run
 from runs.trained import open_run
 
@@ -39,7 +38,7 @@ def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_pat
     done = trained("--predict", "some", "--format", "json")
     assert done.status == 0 and done.err == "", done.err
     run = open_run(Run("center-loss", "ckpt", "output"), {})
-    net, centers = restored(run, (1, 28, 28), mx.cpu())
+    net, centers = run.on(mx.cpu())
     logits, features = (x.asnumpy() for x in net(mx.nd.array(images) / 255))
     paths = sorted(f"some/{path.name}" for path in (tmp_path / "some").iterdir())
     for i, row in enumerate(answers(done)):
@@ -156,10 +155,10 @@ def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_pat
     done = trained("--test", "--data_dir", "digits", "--unknown", "some", "--reject", 0.1)
     assert done.status == 0, done.err
     run = open_run(Run("center-loss", "ckpt", "output"), {})
-    net, centers = restored(run, (1, 28, 28), mx.cpu())
-    known = utils.predict(net, centers, mnist5k().test.images[::10], mx.cpu())
+    net, centers = run.on(mx.cpu())
+    known = utils.classify(net, centers, mnist5k().test.images[::10], mx.cpu())
     images = np.stack(folders.decode(sorted((tmp_path / "some").iterdir()), (1, 28, 28)))
-    unknown = utils.predict(net, centers, images, mx.cpu())
+    unknown = utils.classify(net, centers, images, mx.cpu())
     for name, ours, theirs in (
         ("largest class probability", -known.probability, -unknown.probability),
         ("distance to the nearest center", known.distance, unknown.distance),

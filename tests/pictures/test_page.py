@@ -43,7 +43,7 @@ class Parsed(HTMLParser):
 
     def models(self, name):
         """The attributes of Bokeh's models of this name."""
-        return list(found(self.document, name))
+        return list(found_in(self.document, name))
 
     def columns(self):
         """What the page knows of the images; arrays stay packed."""
@@ -51,10 +51,10 @@ class Parsed(HTMLParser):
         return max(sources, key=len)
 
 
-def found(tree, name):
+def found_in(tree, name):
     for child in tree.values() if isinstance(tree, dict) else tree:
         if isinstance(child, (dict, list)):
-            yield from found(child, name)
+            yield from found_in(child, name)
     if isinstance(tree, dict) and tree.get("name") == name:
         yield tree["attributes"]
 
@@ -66,12 +66,14 @@ def answers(count, names=EVIL, images=None, centers=True):
     predicted, nearest = labels.copy(), labels.copy()
     for answer, first in ((predicted, 3), (nearest, 6)):
         answer[first::10] = (answer[first::10] + 1) % len(names)
+    found = {"class prediction": predicted, "nearest center": nearest}
+    if not centers:
+        del found["nearest center"]
     return {
         "points": random.normal(size=(count, 2)),
         "images": np.zeros((count, 1, 28, 28), np.uint8) if images is None else images,
         "labels": labels,
-        "predicted": predicted,
-        "nearest": nearest if centers else None,
+        "found": found,
         "distances": random.uniform(size=(count, 2)) if centers else None,
         "names": names,
         "title": "a <title> & </title>",
@@ -104,10 +106,10 @@ def test_names_are_shown_as_they_are():
     assert boxes["labels"] == EVIL  # Bokeh makes text of them, but HTML of the columns
     shown = [int(i) for i in columns["test image"]]
     assert columns["class"] == [html.escape(EVIL[i % 5]) for i in shown]
-    for column, answer in (("class prediction", "predicted"), ("nearest center", "nearest")):
-        right = arguments[answer] == arguments["labels"]
-        assert columns[column] == [
-            html.escape(f"{EVIL[arguments[answer][i]]} {'✓' if right[i] else '✗'}") for i in shown
+    for method, found in arguments["found"].items():
+        right = found == arguments["labels"]
+        assert columns[method] == [
+            html.escape(f"{EVIL[found[i]]} {'✓' if right[i] else '✗'}") for i in shown
         ]
     own = [arguments["distances"][i, 1] for i in shown]
     np.testing.assert_allclose(np.array(columns["distance to own center"], float), own, rtol=1e-3)

@@ -117,7 +117,7 @@ def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
         def fail(*args, error=error):
             raise error
 
-        monkeypatch.setattr(evaluation, "predict", fail)
+        monkeypatch.setattr(evaluation, "classify", fail)
         assert_one_line(trained("--test", "--data_dir", "digits"), "not enough memory")
 
 
