@@ -74,7 +74,7 @@ def borrow(library):
     stem, _, version = library.partition(".so")
     for folder in map(Path, sys.path):
         for path in sorted(folder.glob(f"*.libs/{stem}-*.so{version}*")):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # a Python without memfd_create
                 load(path.read_bytes().replace(*same_length(path.name, library)))
                 return
 
