@@ -6,7 +6,6 @@ import time
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from data import SPLITS
 from inference.unknown import tell_unknown
@@ -107,6 +106,8 @@ def confusion(labels, found, names):
     classes = np.union1d(labels, found)
     called = [names[j] if names else str(j) for j in classes]
     if len(classes) <= MOST_COUNTED:
+        from sklearn.metrics import confusion_matrix  # half a second, wanted here only
+
         counts = confusion_matrix(labels, found, labels=classes)
         rows = [["class", *called]] + [[name, *map(str, row)] for name, row in zip(called, counts)]
     else:

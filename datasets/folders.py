@@ -9,12 +9,12 @@ import warnings
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-import joblib
 import numpy as np
 import psutil
 from PIL import Image, ImageOps
 
 from process.console import printable, progress, say, warn
+from process.cores import physical_cores
 from process.errors import UserError, check_signals
 from process.files import read_file
 
@@ -187,8 +187,7 @@ def read_files(files, shape):
     chunks = [(paths[start : start + CHUNK], shape) for start in range(0, len(paths), CHUNK)]
     whole, start = np.ones(len(paths), bool), 0
     bar = progress(total=len(paths), desc="reading images", unit=" images")
-    cores = joblib.cpu_count(only_physical_cores=True)
-    with quiet(), bar, ThreadPool(max(1, min(cores, len(chunks)))) as pool:
+    with quiet(), bar, ThreadPool(max(1, min(physical_cores(), len(chunks)))) as pool:
         for chunk in pool.imap(lambda arguments: decode_quietly(*arguments), chunks):
             check_signals()
             for image in chunk:

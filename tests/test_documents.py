@@ -99,10 +99,11 @@ def test_the_first_line_is_the_run_quick():
         assert said in TEXTS["README.md"]
 
 
-def test_the_example_runs_beside_center_loss_py_alone(tmp_path):
-    """In a plain interpreter: nothing of this program prepares the ground."""
+def test_the_example_runs_beside_the_two_files_it_names(tmp_path):
+    """In a plain interpreter: nothing else of this program prepares the ground."""
     (example,) = (block for kind, block in BLOCK.findall(TEXTS["README.md"]) if kind == "python")
-    shutil.copy(ROOT / "center_loss.py", tmp_path)
+    for name in ("center_loss.py", "process/mxnet_compat.py"):
+        shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True

@@ -16,7 +16,7 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 import data
 import utils
 from models import LeNet
-from process import startup
+from process import cores, startup
 from recipe import Network
 from runs.run import Run
 from runs.trained import open_run
@@ -433,15 +433,12 @@ def test_memory_that_is_not_there(tmp_path):
 
 
 def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
-    import joblib
-
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     startup.use_physical_cores()
     assert startup.os.environ["OMP_NUM_THREADS"] == "7"
     monkeypatch.delenv("OMP_NUM_THREADS")
     startup.use_physical_cores()
-    cores = joblib.cpu_count(only_physical_cores=True)
-    assert startup.os.environ["OMP_NUM_THREADS"] == str(cores)
+    assert startup.os.environ["OMP_NUM_THREADS"] == str(cores.physical_cores())
 
 
 @pytest.mark.parametrize("threads", ["2,1", "abc", "0", ""])

@@ -155,7 +155,7 @@ def test_many_images_are_decoded_by_several_threads(tmp_path, monkeypatch):
     write_images(tmp_path / "own", count=20, size=16)
     alone = load(tmp_path / "own", image_size=16)
     monkeypatch.setattr(folders, "CHUNK", 4)
-    monkeypatch.setattr(folders.joblib, "cpu_count", lambda **kwargs: 3)
+    monkeypatch.setattr(folders, "physical_cores", lambda: 3)
     threads, read_image = set(), folders.read_image
 
     def noted(*args):
