@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import os
 import socket
 import struct
 import threading
@@ -111,6 +112,13 @@ def fault_small_images(digits):
     write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 15, 28)))
     write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 15, 28)))
     return "too small"
+
+
+def fault_pipe(digits):
+    path = digits / "train-images-idx3-ubyte"
+    path.unlink()
+    os.mkfifo(path)
+    return "cannot be read (Not a regular file)"
 
 
 def fault_no_folder(digits):
