@@ -16,7 +16,7 @@ import numpy as np
 from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
-from cluster.meeting import PATIENCE
+from cluster.meeting import NOTE_AFTER
 from process import console
 from process.errors import note_signals
 
@@ -88,7 +88,7 @@ class Workers(Alone):
         self.sync = kvstore == "dist_sync"
         self.new_key = itertools.count().__next__
         hint = "still waiting: does a firewall part these machines? MXNet takes any port"
-        patience = threading.Timer(PATIENCE, console.note, [hint])
+        patience = threading.Timer(NOTE_AFTER, console.note, [hint])
         patience.daemon = True
         patience.start()
         self.kv = mx.kv.create(kvstore)
