@@ -7,6 +7,7 @@ import importlib.util
 import os
 import resource
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -28,6 +29,8 @@ CUDA_LIBRARIES = (  # in the order in which one needs the other
 )
 
 LEAST_MEMORY = 2 * 10**9  # bytes of addresses, with less of which MXNet crashes or hangs
+
+MXNET_THREADS = 6  # beside those of OpenMP; where one cannot be started MXNet aborts
 
 LISTED_FUNCTIONS = (
     "alltrue", "in1d", "mirr", "msort", "npv", "pmt", "ppmt", "product", "pv", "rate", "round_",
@@ -64,6 +67,7 @@ def prepare_mxnet():
             f"{limit / 1e9:.1f}: raise the limit with ulimit -v"
         )
     use_physical_cores()
+    check_threads(MXNET_THREADS + int(os.environ["OMP_NUM_THREADS"]))
     tune_threads()
     load_cuda_libraries()
     role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
@@ -77,6 +81,25 @@ def prepare_mxnet():
         ) from error
     if role is not None:
         os.environ["DMLC_ROLE"] = role
+
+
+def check_threads(count):
+    """Raise UserError unless this process may start so many threads beside those it has."""
+    threads, release = [], threading.Event()
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=release.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError as error:
+        raise UserError(
+            f"MXNet needs {count} threads, and this process may start {len(threads)}: raise the "
+            "limit with ulimit -u, or lower OMP_NUM_THREADS"
+        ) from error
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
 
 
 def installed(name):
