@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import mxnet as mx
@@ -17,6 +18,7 @@ import psutil
 import pytest
 from helpers import ROOT, Done, assert_one_line, environments, run, start, write_digits
 
+from cluster import scheduler
 from cluster.workers import with_every_row
 from runs import params
 
@@ -277,6 +279,27 @@ def test_who_comes_late_hears_the_reason_too_and_strangers_do_not_keep_it(tmp_pa
     assert_all_say(finish(processes[1:]), "DMLC_NUM_WORKER is 2 at the scheduler, but 3 at")
     assert process.wait(timeout=60) == 1 and time.monotonic() - began < 10
     for connection in silent:
+        connection.close()
+
+
+def test_who_says_no_hello_is_closed(monkeypatch):
+    """Whoever sends blanks too."""
+    monkeypatch.setattr(scheduler, "HELLO_WITHIN", 1)
+    monkeypatch.setattr(scheduler, "MAX_STRANGERS", 20)
+    one = scheduler.Scheduler(("127.0.0.1", 0))
+    hello = {"DMLC_NUM_SERVER": "1", "DMLC_NUM_WORKER": "1"}
+    threading.Thread(target=one.meet, args=[hello], daemon=True).start()
+    connections = [socket.create_connection(one.listener.getsockname()) for _ in range(30)]
+    began = time.monotonic()
+    for connection in connections:
+        connection.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            connection.send(b" ")
+            assert connection.recv(1) == b""
+    assert time.monotonic() - began < 4
+    assert not one.members and not one.met.is_set()
+    one.met.set()  # its thread ends
+    for connection in connections:
         connection.close()
 
 
