@@ -24,13 +24,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.insert(0, str(ROOT / "tests"))
 
-from process import startup  # noqa: E402
-
-startup.prepare_mxnet()
-
+import conftest  # noqa: E402, F401, I001, which prepares MXNet and finds the program
 import numpy as np  # noqa: E402
 from helpers import write_digits  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -53,37 +49,29 @@ ACTIONS = (
     "--compare center-loss softmax-loss center-loss", "--train --test --predict some --export", "",
 )  # fmt: skip
 FLAGS = {
-    "--model": (["lenet"], ["lenetplus", "alexnet", ""]),
-    "--formulation": (["hist", "paper"], ["x"]),
-    "--eval_method": (["softmax", "knn"], ["k"]),
+    "--model": (["lenet"], ["lenetplus", ""]), "--formulation": (["hist", "paper"], ["x"]),
+    "--eval_method": (["softmax", "knn"], ["k"]), "--lr_schedule": (["step", "cosine"], ["x"]),
     "--num_classes": (["10", "11", "2"], ["1", "x", "99999999999"]),
     "--feature_size": (["2", "1", "3", "64"], ["0", "-2", "2.5"]),
     "--image_size": (["28", "16", "33"], ["8", "8192", "1e2"]),
     "--batch_size": (["128", "1", "100", "1000", "2147483647"], ["0", "2147483648"]),
-    "--lr": (["0.1", "0.01", "1e30"], ["0", "nan", "1e39", "-1"]),
-    "--lr_step": (["1", "10"], ["0", "x"]),
-    "--lr_schedule": (["step", "cosine"], ["linear"]),
-    "--momentum": (["0", "0.9"], ["1", "inf"]),
-    "--wd": (["0", "1e-4", "1e30"], ["-1"]),
-    "--lmbd": (["1", "0", "1e20"], ["-1", "1e-50"]),
-    "--alpha": (["0.5", "0", "1e20"], ["x"]),
-    "--threshold": (["1", "0"], ["-1"]),
-    "--reject": (["0.05", "1"], ["2"]),
+    "--lr": (["0.1", "1e30"], ["0", "nan", "1e39", "-1"]), "--lr_step": (["1", "10"], ["0"]),
+    "--momentum": (["0", "0.9"], ["1", "inf"]), "--wd": (["0", "1e-4", "1e30"], ["-1"]),
+    "--lmbd": (["1", "0", "1e20"], ["-1", "1e-50"]), "--alpha": (["0.5", "0", "1e20"], ["x"]),
+    "--threshold": (["1", "0"], ["-1"]), "--reject": (["0.05", "1"], ["2"]),
     "--prefix": (["center-loss", "softmax-loss", "ä 中 $x$"], ["a/b", "", "x" * 201, "\n"]),
     "--data_dir": (["digits", "own", "odd"], ["nowhere", "pipe", "ckpt", "", "\udcff", "/dev"]),
     "--ckpt_dir": (["ckpt", "ckpt", "new/ckpt"], ["digits/notes", "/proc/none", "pipe"]),
     "--out_dir": (["output", "output", "new/output"], ["digits/notes", "/proc/none"]),
-    "--epochs": (["1", "2", "3"], ["0", "x"]),
-    "--use_gpu": (["True", "False"], ["maybe"]),
-    "--gpus": ([], ["0", "0,0", ","]),
-    "--dataset": (["mnist5k"], ["cifar"]),
-    "--seed": (["0", "1"], ["-1"]),
-    "--format": (["text", "csv"], ["xml"]),
+    "--epochs": (["1", "2", "3"], ["0", "x"]), "--use_gpu": (["True", "False"], ["maybe"]),
+    "--gpus": ([], ["0", "0,0", ","]), "--dataset": (["mnist5k"], ["cifar"]),
+    "--seed": (["0", "1"], ["-1"]), "--format": (["text", "csv"], ["xml"]),
     "--unknown": (["some", "digits/t10k-images-idx3-ubyte"], ["pipe", "nowhere", "odd"]),
 }  # fmt: skip
 SWITCHES = ("--plotting", "--no_bias", "--color", "--augment", "--invert", "--nonsense", "--test",
             "--resume", "--center_loss")  # fmt: skip
-STREAMS = [(None, None)] * 5 + [(1, None), (2, None), (1, "/dev/full"), (2, "/dev/full")]
+VALUES = (None, True, -1, 0, 1, 2**31, 10**400, 1e308, 0.5, "", "../x", [], {}, [1], {"a": 1})
+STREAMS = [(None, None)] * 5 + [(1, None), (1, "/dev/full"), (2, "/dev/full")]
 
 
 def make_template(folder):
@@ -95,25 +83,12 @@ def make_template(folder):
         (folder / name).mkdir(parents=True)
         for i in range(11):
             pixels = noise.randint(0, 255, (20 + i, 30, 3), np.uint8)
-            mode = noise.choice(["L", "RGB", "RGBA", "P", "1", "I;16"][: 6 if i else 1])
-            image = Image.fromarray(pixels).convert("L" if mode == "I;16" else mode)
-            image.save(folder / name / f"{i}.{'png' if mode in ('RGBA', 'P', '1') else 'jpg'}")
-    os.mkfifo(folder / "pipe")
+            Image.fromarray(pixels).convert(noise.choice(["L", "RGB"])).save(
+                folder / name / f"{i}.{noise.choice(['png', 'jpg', 'webp', 'bmp'])}"
+            )
     shutil.copytree(folder / "digits", folder / "odd")
     command = "--train --center_loss --model lenet --data_dir digits --epochs 2 --plotting"
     subprocess.run([sys.executable, ROOT / "main.py", *command.split()], cwd=folder, check=True)
-
-
-def copy_template(template, world):
-    """Copy files, and make pipes anew."""
-
-    def copy(source, target):
-        if Path(source).is_fifo():
-            os.mkfifo(target)
-        else:
-            shutil.copy2(source, target)
-
-    shutil.copytree(template, world, copy_function=copy, symlinks=True)
 
 
 def damage(choose, path):
@@ -129,45 +104,35 @@ def damage(choose, path):
     path.unlink()
     if kind == "pipe":
         os.mkfifo(path)
-    elif kind in ("link", "loop", "zero"):
-        path.symlink_to({"link": "nowhere", "loop": path.name, "zero": "/dev/zero"}[kind])
     elif kind == "folder":
         path.mkdir()
+    elif kind != "gone":
+        path.symlink_to({"link": "nowhere", "loop": path.name, "zero": "/dev/zero"}[kind])
     return f"{kind} {path.name}"
 
 
 def edit_record(choose, path):
     """Change one value of a record by hand, with a checksum that is right."""
-    record = json.loads(path.read_bytes())
+    place = record = json.loads(path.read_bytes())
     record.pop("checksum")
-    place = record
     while True:
         key = choose.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        if isinstance(place[key], (dict, list)) and place[key] and choose.random() < 0.8:
-            place = place[key]
-            continue
-        break
-    old = place[key]
-    place[key] = choose.choice(
-        [None, True, -1, 0, 1, 2**31, 10**400, 1e308, 0.5, "", "x", "../x", [], {}, [1], {"a": 1}]
-    )
+        if not isinstance(place[key], (dict, list)) or not place[key] or choose.random() < 0.2:
+            break
+        place = place[key]
+    old, place[key] = place[key], choose.choice(VALUES)
     path.write_bytes(dump({**record, "checksum": sha256(dump(record))}))
     return f"record {key}: {str(old)[:40]} -> {str(place[key])[:40]}"
 
 
 def disturb(choose, world):
     """Change a few things in a world; returns what."""
-    done = []
-    for _ in range(choose.choice([0, 0, 1, 1, 2])):
-        kind = choose.choice(["odd", "own", "some", "ckpt", "output", "record", "record"])
-        if kind == "record":
-            path = world / "ckpt" / "center-loss.json"
-            if path.is_file() and not path.is_symlink() and not done:
-                done.append(edit_record(choose, path))
-            continue
-        files = sorted(p for p in (world / kind).rglob("*") if p.is_file() and not p.is_symlink())
-        if files:
-            done.append(damage(choose, choose.choice(files)))
+    done, record = [], world / "ckpt" / "center-loss.json"
+    if choose.random() < 0.3:
+        done.append(edit_record(choose, record))
+    for _ in range(choose.choice([0, 0, 1, 2])):
+        folder = world / choose.choice(["odd", "own", "some", "ckpt", "output"])
+        done.append(damage(choose, choose.choice(regular(folder))))
     return done
 
 
@@ -189,13 +154,10 @@ def child(command, world, stream, room):
     """Be a process of the program: the imports, which take longest, are the parent's."""
     os.chdir(world)
     for number, name in ((1, "out"), (2, "err")):
-        if stream[0] != number:
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        elif stream[1]:
-            os.dup2(os.open(stream[1], os.O_RDWR), number)
-        else:
-            os.close(number)
-            setattr(sys, {1: "stdout", 2: "stderr"}[number], None)
+        name = stream[1] or os.devnull if stream[0] == number else name
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+    if stream == (1, None):
+        sys.stdout = None  # it was closed
     if room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     sys.exit(program.main(command))
@@ -210,6 +172,7 @@ def run(choose, command, world):
     number = choose.choice([None] * 4 + [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     after = choose.uniform(0.1, 6)
     start = multiprocessing.get_context("fork").Process
+    (world / "err").write_text("")
     process = start(target=child, args=(command, world, stream, room))
     process.start()
     process.join(after if number else ANSWER_WITHIN)
@@ -218,9 +181,7 @@ def run(choose, command, world):
         process.join(ANSWER_WITHIN)
     status = process.exitcode
     process.kill()
-    process.join()
-    said = (world / "err").read_text(errors="replace") if (world / "err").exists() else ""
-    return status, said, number, stream
+    return status, (world / "err").read_text(errors="replace"), number, stream
 
 
 def whole_runs(world):
@@ -238,52 +199,54 @@ def whole_runs(world):
     return found
 
 
-def snapshot(world):
-    """What runs are made of: contents of the files in ckpt."""
-    files = (path for path in (world / "ckpt").rglob("*.[pj]*") if path.is_file())
-    return {path: path.read_bytes() for path in files if not path.is_symlink()}
+def regular(folder, pattern="*"):
+    """The files in a folder, however deep."""
+    return sorted(p for p in folder.rglob(pattern) if p.is_file() and not p.is_symlink())
 
 
-def broken_promises(command, world, before, result):
-    """What a command did that it must not."""
-    (runs, files, leftovers), (status, said, number, stream) = before, result
-    if status is None:
-        return "does not end"
+def state(world):
+    """What must not be lost: whole runs; files of runs; and files that no command may leave."""
+    files = {path: path.read_bytes() for path in regular(world / "ckpt", "*.[pj]*")}
+    return whole_runs(world), files, {path.name for path in world.rglob("*.new")}
+
+
+def broken_promise(command, before, after, status, said, number, stream):
+    """What a command did that it must not, or None."""
     lines = said.splitlines()
     errors = [line for line in lines if line.startswith(("main.py: error: ", "Interrupted: "))]
+    if status is None:
+        return "does not end"
     if status not in (0, 1, 2) and not (number and status in (-number, 128 + number)):
         return f"status {status}"
     if any("Traceback" in line or "Exception ignored" in line for line in lines):
         return "traceback"
     if stream[0] != 2 and status >= 0 and len(errors) != (status != 0):
         return f"{len(errors)} lines of error, status {status}"
-    lost = [path.name for path in runs if path not in whole_runs(world)]
-    if lost:
-        return f"{', '.join(lost)} is whole no more"
-    if not any("train" in word for word in command) and snapshot(world) != files:
+    resumed = "--resume" in command
+    for path, epochs in before[0].items():
+        if after[0].get(path, 0) < (epochs if resumed else 1):
+            return f"{path.name} has lost epochs"
+    if not any("train" in word for word in command) and before[1] != after[1]:
         return "runs are changed"
-    left = {path.name for path in world.rglob("*.new")} - leftovers
-    if left and number != signal.SIGKILL:
-        return f"{', '.join(left)} is left"
+    if after[2] - before[2] and number != signal.SIGKILL:
+        return f"{after[2] - before[2]} left"
     return None
 
 
 def try_world(seed, template, folder):
-    """Run the commands of a seed; returns how many, and the findings."""
-    choose, world = random.Random(seed), folder / f"world-{seed}"
-    copy_template(template, world)
-    findings = []
+    """Run the commands of a seed; returns the findings."""
+    choose, world, findings = random.Random(seed), folder / f"world-{seed}", []
+    shutil.copytree(template, world)
+    os.mkfifo(world / "pipe")
     changes = disturb(choose, world)
     for _ in range(COMMANDS):
-        command = draw_command(choose)
-        leftovers = {path.name for path in world.rglob("*.new")}
-        before = whole_runs(world), snapshot(world), leftovers
-        result = run(choose, command, world)
-        broken = broken_promises(command, world, before, result)
+        command, before = draw_command(choose), state(world)
+        status, said, *rest = run(choose, command, world)
+        broken = broken_promise(command, before, state(world), status, said, *rest)
         if broken:
             findings.append(
-                f"seed {seed}: {broken}\n  {shlex.join(command)} (signal {result[2]}, stream "
-                f"{result[3]})\n  after {changes}\n  {result[1][-1500:]}"
+                f"seed {seed}: {broken}\n  {shlex.join(command)} (signal, stream: {rest})\n"
+                f"  after {changes}\n  {said[-1500:]}"
             )
     shutil.rmtree(world)
     return findings
