@@ -9,6 +9,7 @@ says why they failed, and none is a traceback; a run that was whole stays whole;
 leaves all runs as they are; and no half-written file stays.
 """
 
+import collections
 import json
 import multiprocessing
 import os
@@ -233,7 +234,7 @@ def broken_promise(command, before, after, status, said, number, stream):
     return None
 
 
-def try_world(seed, template, folder):
+def try_world(seed, template, folder, statuses):
     """Run the commands of a seed; returns the findings."""
     choose, world, findings = random.Random(seed), folder / f"world-{seed}", []
     shutil.copytree(template, world)
@@ -242,6 +243,7 @@ def try_world(seed, template, folder):
     for _ in range(COMMANDS):
         command, before = draw_command(choose), state(world)
         status, said, *rest = run(choose, command, world)
+        statuses[status] += 1
         broken = broken_promise(command, before, state(world), status, said, *rest)
         if broken:
             findings.append(
@@ -254,7 +256,7 @@ def try_world(seed, template, folder):
 
 def main(seconds, *seeds):
     """Try these seeds, then random ones until so many seconds are over; returns the findings."""
-    until, findings, count = time.monotonic() + float(seconds), [], 0
+    until, findings, statuses = time.monotonic() + float(seconds), [], collections.Counter()
     seeds = list(map(int, seeds))
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder, "template")
@@ -262,11 +264,10 @@ def main(seconds, *seeds):
         make_template(template)
         while seeds or time.monotonic() < until:
             seed = seeds.pop(0) if seeds else random.SystemRandom().randrange(10**6)
-            for finding in try_world(seed, template, Path(folder)):
+            for finding in try_world(seed, template, Path(folder), statuses):
                 print(finding, flush=True)
                 findings.append(finding)
-            count += COMMANDS
-    print(f"{count} commands, {len(findings)} findings")
+    print(f"{sum(statuses.values())} commands, {len(findings)} findings; by status: {statuses}")
     return findings
 
 
