@@ -11,7 +11,7 @@ from data import SPLITS
 from inference.unknown import tell_unknown
 from pictures.feature_maps import Dots, feature_map, stacked_feature_maps
 from process.console import say, table
-from process.files import make_folder, write_atomically
+from process.files import make_folder, write_together
 from recipe import EVAL_METHODS
 from utils import accuracies, classify, tightness
 
@@ -61,9 +61,9 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
         files = {**draw_test_set(trained, dataset, answers, centers, title), "csv": as_csv(rows)}
         make_folder(run.out_dir)
-        for kind, content in files.items():
-            path = run.picture(f"test.{kind}")
-            write_atomically(path, content)
+        paths = {kind: run.picture(f"test.{kind}") for kind in files}
+        write_together({paths[kind]: content for kind, content in files.items()})
+        for kind, path in paths.items():
             say(f"{TEST_FILES[kind]}: {path}")
 
 
@@ -152,6 +152,7 @@ def compare(trained, dataset, ctx, out_dir):
         for split in SPLITS:
             answers = classify(net, centers, getattr(dataset, split).images, ctx, run.classes)
             rows[split].append(Row.of(run, dataset, split, answers, centers))
+    pictures, texts = {}, []
     for split, words in SPLITS.items():
         labels = getattr(dataset, split).labels
         panels = [
@@ -159,8 +160,10 @@ def compare(trained, dataset, ctx, out_dir):
             for row in rows[split]
         ]
         path = out_dir / f"{split}_feature_map_with_different_loss.jpg"
-        write_atomically(path, stacked_feature_maps(panels, dataset.names))
-        say(f"{dataset.name}, {words} set ({path}):\n\n{markdown(rows[split])}\n")
+        pictures[path] = stacked_feature_maps(panels, dataset.names)
+        texts.append(f"{dataset.name}, {words} set ({path}):\n\n{markdown(rows[split])}\n")
+    write_together(pictures)
+    say("\n".join(texts))
 
 
 class Row(NamedTuple):

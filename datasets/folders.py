@@ -1,12 +1,13 @@
 """People's own images: a folder a class, read in any format, size and mode."""
 
+import collections
 import contextlib
 import hashlib
 import io
 import os
 import re
+import threading
 import warnings
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from process.files import read_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 TEST_SHARE = 10  # one image of so many, where no test images are set apart
-CHUNK = 100  # images that a thread decodes at once
 NAMED = 3  # files that a message names
 
 
@@ -161,7 +161,7 @@ def some(paths):
 
 
 def read_files(files, shape):
-    """Decode images, in as many threads as there are cores: Pillow does not hold them up.
+    """Decode the images of classes.
 
     Parameters
     ----------
@@ -183,19 +183,7 @@ def read_files(files, shape):
             f"{len(paths)} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
             "more than half of the free memory: choose a smaller --image_size"
         )
-    images = np.empty((len(paths), *shape), np.uint8)
-    chunks = [(paths[start : start + CHUNK], shape) for start in range(0, len(paths), CHUNK)]
-    whole, start = np.ones(len(paths), bool), 0
-    bar = progress(total=len(paths), desc="reading images", unit=" images")
-    with quiet(), bar, ThreadPool(max(1, min(physical_cores(), len(chunks)))) as pool:
-        for chunk in pool.imap(lambda arguments: decode_quietly(*arguments), chunks):
-            check_signals()
-            for image in chunk:
-                whole[start] = image is not None
-                if whole[start]:
-                    images[start] = image
-                start += 1
-            bar.update(len(chunk))
+    images, whole = decode_all(paths, shape)
     if not whole.all():
         broken = [path for path, good in zip(paths, whole) if not good]
         warn(f"{some(broken)}: left out, for it is no image that can be read")
@@ -204,18 +192,63 @@ def read_files(files, shape):
 
 def decode(paths, shape):
     """Images (C, H, W) uint8, or None where one cannot be read."""
-    with quiet():
-        return decode_quietly(paths, shape)
+    return [image if good else None for image, good in zip(*decode_all(paths, shape))]
 
 
-def decode_quietly(paths, shape):
-    images = []
-    for path in paths:
+def decode_all(paths, shape):
+    """Decode images, in as many threads as there are cores: Pillow does not hold them up.
+
+    Parameters
+    ----------
+    paths : list of Path
+    shape : (C, H, W)
+
+    Returns
+    -------
+    images : (N, C, H, W) uint8
+    whole : (N,) bool
+        Which of them could be read.
+
+    Raises
+    ------
+    Interrupted
+        Before the next image, if a signal has come.
+    """
+    images, whole = np.empty((len(paths), *shape), np.uint8), np.zeros(len(paths), bool)
+    places = iter(range(len(paths)))  # from which each thread takes its next image
+
+    def work(prepare=lambda place: None):
+        for i in places:
+            prepare(i)
+            with contextlib.suppress(ValueError):
+                images[i] = read_image(paths[i], shape)
+                whole[i] = True
+
+    def report(place):
+        check_signals()
+        bar.update(place + 1 - bar.n)
+
+    cores = physical_cores()
+    with quiet(), progress(total=len(paths), desc="reading images", unit=" images") as bar:
+        helpers = start_threads(min(cores, len(paths)) - 1, work)
         try:
-            images.append(read_image(path, shape))
-        except ValueError:
-            images.append(None)
-    return images
+            work(report)
+        finally:
+            collections.deque(places, maxlen=0)  # nothing is left to the helpers
+        for helper in helpers:
+            helper.join()
+    return images, whole
+
+
+def start_threads(count, work):
+    """Start up to `count` threads, as many as the system lets this process have."""
+    threads = []
+    with contextlib.suppress(RuntimeError):
+        for _ in range(count):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            threads.append(thread)
+    return threads
 
 
 @contextlib.contextmanager

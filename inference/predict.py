@@ -89,8 +89,10 @@ def image_files(paths):
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [Path(root, name) for root, _, names in os.walk(path, onerror=refuse)
-                      for name in names]  # fmt: skip
+            inside = []
+            for root, _, names in os.walk(path, onerror=refuse):
+                check_signals()
+                inside += [Path(root, name) for name in names]
             files += sorted(one for one in inside if one.suffix.lower() in folders.FORMATS)
         elif path.exists():
             files.append(path)

@@ -5,6 +5,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import threading
 import types
 
 from process.console import warn
@@ -13,6 +14,8 @@ from process.errors import UserError
 from process.libraries import how_to_load, load_cuda_libraries, where_mxnet_runs
 
 LEAST_MEMORY = 2 * 10**9  # bytes of addresses, with less of which MXNet crashes or hangs
+
+MXNET_THREADS = 6  # beside those of OpenMP; where one cannot be started MXNet aborts
 
 THREADS = {
     # A copy above this size is made by an OpenMP team of another engine thread. libgomp then counts
@@ -39,6 +42,7 @@ def prepare_mxnet():
         )
     check_memory()
     use_physical_cores()
+    check_threads(MXNET_THREADS + int(os.environ["OMP_NUM_THREADS"]))
     tune_threads()
     role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
     try:
@@ -87,6 +91,25 @@ def hidden(*packages):
 def one_line(error):
     """The text of an exception, which may have several lines, as one."""
     return " ".join(str(error).split())
+
+
+def check_threads(count):
+    """Raise UserError unless this process may start so many threads beside those it has."""
+    threads, release = [], threading.Event()
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=release.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError as error:
+        raise UserError(
+            f"MXNet needs {count} threads, and this process may start {len(threads)}: raise the "
+            "limit with ulimit -u, or lower OMP_NUM_THREADS"
+        ) from error
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
 
 
 def installed(name):

@@ -308,6 +308,7 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--train --lr_factor 1e-50", "--lr_factor: 1e-50 is not between"),
         ("--train --num_classes 1", "--num_classes"),
         ("--train --feature_size 0", "--feature_size"),
+        ("--train --image_size 8192", "--image_size: 8192 is not between 16 and 8191"),
         ("--train --num_classes 10000000 --feature_size 1000", "the limit of MXNet"),
         ("--train --seed -1", "--seed"),
         ("--train --use_gpu maybe", "--use_gpu: 'maybe' is neither True nor False"),

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import inspect
+import os
 import re
 import socket
 import struct
@@ -113,6 +114,13 @@ def fault_small_images(digits):
     write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 15, 28)))
     write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 15, 28)))
     return "too small"
+
+
+def fault_pipe(digits):
+    path = digits / "train-images-idx3-ubyte"
+    path.unlink()
+    os.mkfifo(path)
+    return "cannot be read (Not a regular file)"
 
 
 def fault_no_folder(digits):

@@ -45,6 +45,23 @@ def test_a_file_that_was_never_committed_is_no_run(trained, tmp_path):
     assert {path.name for path in ckpt.glob("mine[.-][!s]*")} == {"mine.lock"}
 
 
+@pytest.mark.parametrize("room", [1000, 100_000])
+def test_pictures_of_a_test_are_all_new_or_all_old(trained, tmp_path, room):
+    """On a disk that fills before the second of three files is written, or before the last."""
+    command = ("--test", "--plotting", "--data_dir", "digits")
+    assert trained(*command).status == 0
+    assert trained("--train", "--center_loss", *ONE, "--seed", 1, "--out_dir", "other").status == 0
+    before = snapshot("output")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        done = trained(*command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_one_line(done, "cannot be written (File too large)")
+    assert snapshot("output") == before
+
+
 def test_a_plain_run_is_no_second_training(trained):
     assert trained("--train", "--center_loss", "--prefix", "b-second", *ONE).status == 0
     assert trained("--train", "--center_loss", "--prefix", "b", *ONE).status == 0
