@@ -90,12 +90,19 @@ class CenterLoss(gluon.loss.Loss):
             names = tuple(FORMULATIONS)
             raise ValueError(f"formulation is {formulation!r}, but must be one of {names}")
         self._formula = FORMULATIONS[formulation]
+        self._dtype = "float32"
         with self.name_scope():
             self.embedding = gluon.nn.Embedding(num_classes, feature_size, sparse_grad=sparse_grad)
 
     def step_size(self, batch_size):
         """What ``trainer.step`` of the centers takes after a batch of so many images."""
         return batch_size if self._formula.mean_over_batch else 1
+
+    def forward(self, *args):
+        if self.embedding.weight.dtype != self._dtype:  # a load of parameters may change it
+            self._dtype = self.embedding.weight.dtype
+            self._clear_cached_op()
+        return super().forward(*args)
 
     def hybrid_forward(self, F, feature, label, sample_weight=None, batch_labels=None):
         label = F.reshape(label, shape=(-1,))

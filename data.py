@@ -268,8 +268,8 @@ def check(dataset, network):
                         "--color away")  # fmt: skip
     if dataset.names and len(dataset.names) != num_classes:
         raise UserError(
-            f"{dataset.name} has {len(dataset.names)} classes, not {num_classes}: leave "
-            "--num_classes away, or choose another --data_dir or --prefix"
+            f"{dataset.name} has {len(dataset.names)} classes, and the network is for "
+            f"{num_classes}: choose another --data_dir, --prefix or --num_classes"
         )
     parts = {"training": dataset.train, "test": dataset.test}
     if dataset.val is not None:

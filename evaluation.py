@@ -6,13 +6,12 @@ import time
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from data import SPLITS
 from inference.unknown import tell_unknown
 from pictures.feature_maps import Dots, feature_map, stacked_feature_maps
 from process.console import say, table
-from process.files import make_folder, write_atomically
+from process.files import make_folder, write_together
 from recipe import EVAL_METHODS
 from utils import accuracies, classify, tightness
 
@@ -65,9 +64,9 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
             "csv": as_csv(rows),
         }
         make_folder(run.out_dir)
-        for kind, content in files.items():
-            path = run.picture(f"test.{kind}")
-            write_atomically(path, content)
+        paths = {kind: run.picture(f"test.{kind}") for kind in files}
+        write_together({paths[kind]: content for kind, content in files.items()})
+        for kind, path in paths.items():
             say(f"{TEST_FILES[kind]}: {path}")
 
 
@@ -111,6 +110,8 @@ def confusion(labels, found, names):
     classes = np.union1d(labels, found)
     called = [names[j] if names else str(j) for j in classes]
     if len(classes) <= MOST_COUNTED:
+        from sklearn.metrics import confusion_matrix  # half a second, wanted here only
+
         counts = confusion_matrix(labels, found, labels=classes)
         rows = [["class", *called]] + [[name, *map(str, row)] for name, row in zip(called, counts)]
     else:
@@ -155,6 +156,7 @@ def compare(trained, dataset, ctx, out_dir):
         for split in SPLITS:
             answers = classify(net, centers, getattr(dataset, split).images, ctx, run.classes)
             rows[split].append(Row.of(run, dataset, split, answers, centers))
+    pictures, texts = {}, []
     for split, words in SPLITS.items():
         labels = getattr(dataset, split).labels
         panels = [
@@ -162,8 +164,10 @@ def compare(trained, dataset, ctx, out_dir):
             for row in rows[split]
         ]
         path = out_dir / f"{split}_feature_map_with_different_loss.jpg"
-        write_atomically(path, stacked_feature_maps(panels, dataset.names))
-        say(f"{dataset.name}, {words} set ({path}):\n\n{markdown(rows[split])}\n")
+        pictures[path] = stacked_feature_maps(panels, dataset.names)
+        texts.append(f"{dataset.name}, {words} set ({path}):\n\n{markdown(rows[split])}\n")
+    write_together(pictures)
+    say("\n".join(texts))
 
 
 class Row(NamedTuple):

@@ -12,7 +12,7 @@ from process import arguments
 from process.console import fail, note, occupy_closed_streams
 from process.endings import explain
 from process.errors import Interrupted, noting_signals
-from process.startup import prepare_matplotlib, prepare_mxnet
+from process.startup import prepare_matplotlib, prepare_mxnet, prepare_onnx
 from process.typed import Range
 
 
@@ -89,7 +89,7 @@ def check_what_comes_last(args):
         if paths:
             image_files(paths)
     if args.export:
-        import inference.export  # noqa: F401, which needs more packages than the rest
+        prepare_onnx()
 
 
 # --- the actions: what each flag does ----------------------------------------------------------

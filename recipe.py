@@ -48,7 +48,8 @@ class Network:
     no_bias: bool = False
     num_classes: int = within(2, 10**7, default=10)
     feature_size: int = within(1, 10**5, default=2)
-    image_size: int = within(16, 10**4, default=28)
+    # Squared, and times the networks' 32 channels, the most numbers that MXNet's arrays hold.
+    image_size: int = within(16, 8191, default=28)
     color: bool = False
     prepare: str = one_of(PREPARE, default="auto")
 

@@ -294,8 +294,9 @@ def check_split(split, recipe, devices, workers=1):
         )
     part = -(-batch // (devices * workers))
     pairs = batch if "center" in recipe.losses else 0
-    if part * max(recipe.num_classes, CHANNELS * pixels, pairs) >= 2**31:
+    # Where the logits of a batch take 2^31 bytes MXNet damages its memory, and aborts at the end.
+    if part * recipe.num_classes >= 2**29 or part * max(CHANNELS * pixels, pairs) >= 2**31:
         raise UserError(
             f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
-            "arrays of more than 2^31 numbers, the limit of MXNet: choose a smaller --batch_size"
+            "arrays beyond the limit of MXNet: choose a smaller --batch_size"
         )

@@ -5,6 +5,7 @@ import importlib
 import platform
 import sys
 
+from process.cores import physical_cores
 from process.startup import how_to_install
 
 PARTS = ("training", "augment", "epoch", "centers", "knn", "startup", "growth", "cluster")
@@ -26,14 +27,12 @@ def main():
 
 
 def machine():
-    import joblib
     import psutil
 
     with open("/proc/cpuinfo") as file:
         names = {line.split(":")[1].strip() for line in file if line.startswith("model name")}
-    cores = joblib.cpu_count(only_physical_cores=True)
     return (
-        f"{', '.join(sorted(names)) or 'unknown processor'}, {cores} cores, "
+        f"{', '.join(sorted(names)) or 'unknown processor'}, {physical_cores()} cores, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB; {platform.system()}, Python "
         f"{platform.python_version()}. Contenders take turns in one run; each number is the "
         "median of the turns, with the smallest and the largest in brackets, and each ratio the "

@@ -7,16 +7,15 @@ of 128 on all cores, through the epoch loop of main.py.
 import contextlib
 import os
 
-import joblib
-
 from benchmarks.cluster import seconds_an_epoch
 from benchmarks.harness import Child, median, ratio, take_turns
 from process.console import table
+from process.cores import physical_cores
 
 
 def run(smoke):
     images, turns = (128, 1) if smoke else (256, 3)
-    cores = joblib.cpu_count(only_physical_cores=True)
+    cores = physical_cores()
     counts = sorted({1, max(1, cores // 2), cores})
     flags = {
         "batch size": ("--batch_size", (128,) if smoke else (16, 32, 64, 128, 256)),

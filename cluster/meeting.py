@@ -8,7 +8,6 @@ process that died. MXNet itself would wait for it for ever.
 import contextlib
 import json
 import os
-import selectors
 import signal
 import socket
 import threading
@@ -19,15 +18,14 @@ from process.errors import SIGNALS, UserError, check_signals, received
 
 NUMBERS = ("DMLC_NUM_SERVER", "DMLC_NUM_WORKER")
 VARIABLES = ("DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", *NUMBERS)
-PATIENCE = 15  # seconds until a process that waits says for what
-PARTING = 60  # seconds in which all must have left
-LONGEST = 2**16  # bytes of a line
-GRACE = 5  # seconds in which a process that has a signal may end in its own way
+NOTE_AFTER = 15  # seconds until a process that waits says for what
+SIGNALLED_END_WITHIN = 5  # seconds in which a process that got a signal ends in its own way
+LEAVE_WITHIN = 60  # seconds in which all leave after the training
 KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
 AGAIN = "start all processes again, with --resume"
 
 here = None  # this process among the others, once it tries to meet them
-ending = threading.Lock()  # held for ever by who says why this process ends
+ending = threading.Lock()  # held for ever by the thread that says why this process ends
 
 
 def join(flags):
@@ -51,20 +49,29 @@ def join(flags):
     """
     global here
     role, address = read_environment()
-    here = (Scheduler if role == "scheduler" else Member)(address)
+    if role == "scheduler":
+        from cluster.scheduler import Scheduler  # asyncio takes a while to import
+
+        here = Scheduler(address)
+    else:
+        here = Member(address)
     here.meet({"role": role, "flags": flags, **{name: os.environ[name] for name in NUMBERS}})
     # From here on MXNet waits, during which a handler of Python's would wait too.
-    for one in SIGNALS:
-        signal.signal(one, signal.SIG_DFL)
+    let_signals_end()
     return here
 
 
+def let_signals_end():
+    """Let a signal end this process at once from here on."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def be_last():
-    """Be the one who says why this process ends; a signal ends it at once from here on."""
-    ending.acquire()
+    """Be the thread that says why this process ends; any other waits here until it has ended."""
     if threading.current_thread() is threading.main_thread():
-        for one in SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
+        let_signals_end()
+    ending.acquire()
 
 
 def end(status, error=None):
@@ -125,13 +132,24 @@ def leave_in_time():
         fail("another process ended while all were leaving; what was trained is kept")
         os._exit(1)
 
-    timer = threading.Timer(PARTING, end_it)
+    timer = threading.Timer(LEAVE_WITHIN, end_it)
     timer.daemon = True
     timer.start()
 
 
 def to_line(**message):
     return json.dumps(message).encode() + b"\n"
+
+
+def wait(event, complain):
+    """Wait for an event that another thread sets; call `complain` once if that takes long."""
+    began = time.monotonic()
+    while not event.wait(0.2):
+        check_signals()
+        if time.monotonic() - began > NOTE_AFTER:
+            began = float("inf")
+            complain()
+    check_signals()
 
 
 class Member:
@@ -144,63 +162,69 @@ class Member:
 
     def meet(self, hello):
         """Connect to the scheduler, and wait until it says that all are there."""
-        where = ":".join(map(str, self.address))
+        self.where = ":".join(map(str, self.address))
         say(
-            f"{hello['role']}: waiting for the scheduler at {where}, "
+            f"{hello['role']}: waiting for the scheduler at {self.where}, "
             f"{hello['DMLC_NUM_SERVER']} server(s) and {hello['DMLC_NUM_WORKER']} worker(s)"
         )
-        began, noted = time.monotonic(), False
-        while True:
-            check_signals()
-            with contextlib.suppress(OSError):
-                self.connection = socket.create_connection(self.address, timeout=1)
-                # Where nobody listens the system may connect a socket with itself.
-                if self.connection.getsockname() != self.connection.getpeername():
-                    break
-                self.connection.close()
-            if not noted and time.monotonic() - began > PATIENCE:
-                note(f"still waiting for the scheduler at {where}: is it started there?")
-                noted = True
-            time.sleep(0.2)
-        self.connection.settimeout(None)
-        keep_alive(self.connection)
+        threading.Thread(target=self.listen, args=[hello], daemon=True).start()
+        wait(self.met, self.complain)
+
+    def complain(self):
+        """Say where no scheduler answers; one that does says itself for whom it waits."""
+        if self.connection is None:
+            note(f"still waiting for the scheduler at {self.where}: is it started there?")
+
+    def listen(self, hello):
+        """Hear what the scheduler says, and end this process with all others."""
+        self.connection = self.connect()
         self.send(hello=hello, process=f"process {os.getpid()} on {socket.gethostname()}")
-        threading.Thread(target=self.listen, daemon=True).start()
-        while not self.met.wait(0.2):
-            check_signals()
-        check_signals()
-
-    def send(self, **message):
-        with contextlib.suppress(OSError):  # `listen` will know
-            self.connection.sendall(to_line(**message))
-
-    def listen(self):
-        """Hear what the scheduler says."""
         error = f"the scheduler has ended or cannot be reached: {AGAIN}"
         with contextlib.suppress(OSError), self.connection.makefile("rb") as lines:
             for line in lines:
                 try:
                     message = dict(json.loads(line))
                 except (ValueError, TypeError, RecursionError):
-                    error = "what answers at {}:{} is no scheduler".format(*self.address)
+                    error = f"what answers at {self.where} is no scheduler"
                     break
                 if "leave" in message:
                     self.left.set()
                     leave_in_time()
                     return
-                if "note" in message:
-                    note(message["note"])
-                if "port" in message:
-                    os.environ["DMLC_PS_ROOT_PORT"] = str(message["port"])
-                    self.met.set()
                 if "error" in message:
                     error = message["error"]
                     break
+                self.heed(message)
         if received:  # then this process may be about to end by itself, as the others do
-            time.sleep(GRACE)
+            time.sleep(SIGNALLED_END_WITHIN)
         be_last()
         fail(error)
         os._exit(1)
+
+    def connect(self):
+        """Try until the scheduler is there."""
+        while True:
+            with contextlib.suppress(OSError):
+                connection = socket.create_connection(self.address, timeout=5)
+                # Where nobody listens the system may connect a socket with itself.
+                if connection.getsockname() != connection.getpeername():
+                    connection.settimeout(None)
+                    keep_alive(connection)
+                    return connection
+                connection.close()
+            time.sleep(0.2)
+
+    def heed(self, message):
+        """Do what the scheduler asks for."""
+        if "note" in message:
+            note(message["note"])
+        if "port" in message:
+            os.environ["DMLC_PS_ROOT_PORT"] = str(message["port"])
+            self.met.set()
+
+    def send(self, **message):
+        with contextlib.suppress(OSError):  # `listen` will know
+            self.connection.sendall(to_line(**message))
 
     def rename(self, name):
         """Let the others call this process `name`."""
@@ -215,182 +239,3 @@ class Member:
         """Let all end, each when it is ready."""
         self.send(leave=True)
         self.left.wait()
-
-
-class Peer:
-    """A member, as the scheduler knows it."""
-
-    def __init__(self, connection):
-        self.connection = connection
-        self.heard = b""
-        self.name = None
-        self.hello = None
-
-
-class Scheduler:
-    """The scheduler, which everybody is connected to."""
-
-    def __init__(self, address):
-        self.address = address
-        self.connected = []  # all, and
-        self.peers = []  # those that have said who they are
-        self.leaving = False
-        self.selector = selectors.DefaultSelector()
-        with explained(*address):
-            self.listener = socket.create_server(address)
-        self.selector.register(self.listener, selectors.EVENT_READ)
-
-    def meet(self, hello):
-        """Wait until all are there, then let them go on."""
-        self.hello = hello
-        self.wanted = {"server": int(hello[NUMBERS[0]]), "worker": int(hello[NUMBERS[1]])}
-        say(
-            "scheduler: waiting at {}:{} for {} server(s) and {} worker(s)".format(
-                *self.address, *self.wanted.values()
-            )
-        )
-        began, noted = time.monotonic(), False
-        while self.missing():
-            check_signals()
-            self.look()
-            if not noted and time.monotonic() - began > PATIENCE:
-                text = " and ".join(f"{n} {role}(s)" for role, n in self.missing().items())
-                note(f"still waiting for {text}")
-                self.send(note=f"the scheduler is still waiting for {text}")
-                noted = True
-        check_signals()
-        # A port that MXNet can have: bound here so that nobody else takes it meanwhile.
-        self.reserved = socket.socket()
-        self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.reserved.bind((self.address[0], 0))
-        port = self.reserved.getsockname()[1]
-        os.environ["DMLC_PS_ROOT_PORT"] = str(port)
-        self.send(port=port)
-        threading.Thread(target=self.listen, daemon=True).start()
-
-    def missing(self):
-        """How many there should be of each role, and are not."""
-        roles = [peer.hello["role"] for peer in self.peers]
-        left = {role: count - roles.count(role) for role, count in self.wanted.items()}
-        return {role: count for role, count in left.items() if count}
-
-    def listen(self):
-        while True:
-            self.look()
-
-    def look(self):
-        """Hear who comes, and what those who are there say."""
-        for key, _ in self.selector.select(timeout=0.2):
-            if key.data is None:
-                with contextlib.suppress(OSError):  # it may have gone already
-                    connection, _ = key.fileobj.accept()
-                    keep_alive(connection)
-                    self.connected.append(Peer(connection))
-                    self.selector.register(connection, selectors.EVENT_READ, self.connected[-1])
-            else:
-                self.hear(key.data)
-
-    def hear(self, peer):
-        try:
-            content = peer.connection.recv(LONGEST)
-        except OSError:
-            content = b""
-        *lines, peer.heard = (peer.heard + content).split(b"\n")
-        try:
-            for line in lines:
-                self.answer(peer, json.loads(line))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            content = b""  # whoever that is, it is none of us
-        if not content or len(peer.heard) > LONGEST:
-            self.dismiss(peer)
-            if peer in self.peers and not self.leaving:
-                self.end(f"{peer.name} has ended or cannot be reached: {AGAIN}", peer)
-
-    def answer(self, peer, message):
-        if "hello" in message:
-            self.welcome(peer, message["hello"], message["process"])
-        elif "name" in message:
-            peer.name = message["name"]
-        elif "leave" in message and peer in self.peers and not self.leaving:
-            self.leaving = True
-            self.send(leave=True)
-            leave_in_time()
-        elif "error" in message and peer in self.peers:
-            self.end(f"{peer.name}: {message['error']}", peer)
-
-    def welcome(self, peer, hello, process):
-        """Take a process in, unless it has no place here or was started otherwise."""
-        role = hello["role"]
-        peer.name = f"a {role} ({process})"
-        if role not in self.missing():
-            there = self.wanted[role]
-            with contextlib.suppress(OSError):
-                peer.connection.sendall(
-                    to_line(error=f"all {there} {role}(s) that DMLC_NUM_{role.upper()} asks for "
-                            "are there already: start one less, or all again with a higher number")
-                )  # fmt: skip
-            self.dismiss(peer)
-            return
-        peer.hello = hello
-        self.peers.append(peer)
-        for name in NUMBERS:
-            self.compare(name, self.hello[name], "the scheduler", hello[name], peer.name)
-        if role == "worker":
-            first = next(one for one in self.peers if one.hello["role"] == "worker")
-            for name in {**first.hello["flags"], **hello["flags"]}:
-                value, other = (one.hello["flags"].get(name, "not given") for one in (first, peer))
-                self.compare(name, value, first.name, other, peer.name)
-
-    def compare(self, name, value, where, other, elsewhere):
-        if value != other:
-            self.end(
-                f"{name} is {value} at {where}, but {other} at {elsewhere}: start all processes "
-                "with the same flags and DMLC_* variables"
-            )
-
-    def dismiss(self, peer):
-        if peer in self.connected:
-            self.connected.remove(peer)
-            self.selector.unregister(peer.connection)
-            peer.connection.close()
-
-    def end(self, error, but=None):
-        """End all processes, `but` one that has ended already."""
-        be_last()
-        fail(error)
-        self.send_last(error, but)
-        self.turn_away(error)
-        os._exit(1)
-
-    def tell(self, error):
-        """Let the others know why this process ends."""
-        self.send_last(f"the scheduler: {error}")
-
-    def send_last(self, error, but=None):
-        self.send(but, error=error)
-        # A connection that is closed before all was read may lose what was sent.
-        for peer in self.connected:
-            with contextlib.suppress(OSError):
-                peer.connection.shutdown(socket.SHUT_WR)
-                peer.connection.settimeout(GRACE)
-                while peer.connection.recv(LONGEST):
-                    pass
-
-    def turn_away(self, error):
-        """Tell those who are still to come that it is over."""
-        until = time.monotonic() + PATIENCE
-        with contextlib.suppress(OSError):
-            unheard = len(self.connected) - len(self.peers)
-            for _ in range(sum(self.missing().values()) - unheard):
-                self.listener.settimeout(max(0.1, until - time.monotonic()))
-                connection, _ = self.listener.accept()
-                connection.settimeout(1)
-                with connection, contextlib.suppress(OSError):
-                    connection.recv(LONGEST)
-                    connection.sendall(to_line(error=error))
-
-    def send(self, but=None, **message):
-        for peer in list(self.connected):
-            if peer is not but:
-                with contextlib.suppress(OSError):
-                    peer.connection.sendall(to_line(**message))

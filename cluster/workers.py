@@ -16,7 +16,7 @@ import numpy as np
 from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
-from cluster.meeting import PATIENCE
+from cluster.meeting import NOTE_AFTER
 from process import console
 from process.errors import note_signals
 
@@ -87,12 +87,12 @@ class Workers(Alone):
         self.member = member
         self.sync = kvstore == "dist_sync"
         self.new_key = itertools.count().__next__
-        hint = "still waiting: does a firewall part these machines? MXNet takes any port"
-        patience = threading.Timer(PATIENCE, console.note, [hint])
-        patience.daemon = True
-        patience.start()
+        hint = "still waiting: is a firewall between these machines? MXNet uses any port"
+        complaint = threading.Timer(NOTE_AFTER, console.note, [hint])
+        complaint.daemon = True
+        complaint.start()
         self.kv = mx.kv.create(kvstore)
-        patience.cancel()
+        complaint.cancel()
         note_signals()
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         self.leads = self.rank == 0
@@ -104,13 +104,13 @@ class Workers(Alone):
 
     def broadcast(self, value):
         array = mx.nd.array(to_numbers(value))
-        self.spread([array])
+        self.broadcast_arrays([array])
         return from_numbers(array.asnumpy())
 
     def sum(self, array):
         """The sum of all workers' arrays."""
         total = mx.nd.zeros(array.shape)
-        key = self.spread([total])
+        key = self.broadcast_arrays([total])
         # A server adds up what it is sent with dist_sync, and subtracts it with dist_async.
         self.kv.push(key, mx.nd.array(array if self.sync else -array))
         mx.nd.waitall()
@@ -118,7 +118,7 @@ class Workers(Alone):
         self.kv.pull(key, out=total)
         return total.asnumpy()
 
-    def spread(self, arrays):
+    def broadcast_arrays(self, arrays):
         """Overwrite `arrays`, copies of one on several devices, by rank 0's; returns their key."""
         key = self.new_key()
         self.kv.init(key, arrays[0])
@@ -136,15 +136,15 @@ class Workers(Alone):
 
     def begin(self, learner):
         params = learner.net.collect_params()
-        keys = {name: self.spread(param.list_data()) for name, param in params.items()}
+        keys = {name: self.broadcast_arrays(param.list_data()) for name, param in params.items()}
         for arrays in learner.momentum().values():
-            self.spread(arrays)
+            self.broadcast_arrays(arrays)
         self.trainers = learner.trainers
         for trainer, _, _ in self.trainers:
             trainer.begin(keys)
         if learner.center_loss is not None and len(self.trainers) == 1:  # they are fixed
             for param in learner.center_loss.collect_params().values():
-                self.spread(param.list_data())
+                self.broadcast_arrays(param.list_data())
 
     def fetch_centers(self, label):
         for trainer, _, _ in self.trainers[1:]:

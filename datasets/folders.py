@@ -1,11 +1,12 @@
 """People's own images: a folder a class, read in any format, size and mode."""
 
+import collections
+import contextlib
 import hashlib
-from multiprocessing.pool import ThreadPool
+import threading
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
-import joblib
 import numpy as np
 import psutil
 
@@ -13,9 +14,9 @@ from datasets import digits
 from datasets.images import open_image, quiet, read_image
 from datasets.layouts import list_splits
 from process.console import progress, warn
+from process.cores import physical_cores
 from process.errors import UserError, check_signals
 
-CHUNK = 100  # images that a thread decodes at once
 UNREADABLE, NO_INK = "not a readable image", "no ink found"
 
 
@@ -91,7 +92,7 @@ def digest(image):
 
 
 def read_files(files, shape, prepare=False):
-    """Decode images, in as many threads as there are cores: Pillow does not hold them up.
+    """Decode the images of classes.
 
     Parameters
     ----------
@@ -108,22 +109,7 @@ def read_files(files, shape, prepare=False):
     paths = [path for one in files for path in one]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, files)))
     check_memory(len(paths), shape)
-    images = np.empty((len(paths), *shape), np.uint8)
-    chunks = [
-        (paths[start : start + CHUNK], shape, prepare) for start in range(0, len(paths), CHUNK)
-    ]
-    faults, start = [None] * len(paths), 0
-    bar = progress(total=len(paths), desc="reading images", unit=" images")
-    cores = joblib.cpu_count(only_physical_cores=True)
-    with quiet(), bar, ThreadPool(max(1, min(cores, len(chunks)))) as pool:
-        for chunk in pool.imap(lambda arguments: decode_quietly(*arguments), chunks):
-            check_signals()
-            for image in chunk:
-                faults[start] = image.fault
-                if image.fault is None:
-                    images[start] = image.pixels
-                start += 1
-            bar.update(len(chunk))
+    images, _, faults = decode_all(paths, shape, prepare)
     for fault in (UNREADABLE, NO_INK):
         skipped = [str(path) for path, each in zip(paths, faults) if each == fault]
         if skipped:
@@ -148,19 +134,72 @@ def check_memory(count, shape):
 
 
 def decode(paths, shape, prepare=False):
-    """Read image files, a list of Decoded; parameters are those of `read_files`."""
-    with quiet():
-        return decode_quietly(paths, shape, prepare)
+    """Read image files, a list of Decoded; parameters are those of `decode_all`."""
+    return [
+        Decoded(image if fault is None else None, box, fault)
+        for image, box, fault in zip(*decode_all(paths, shape, prepare))
+    ]
 
 
-def decode_quietly(paths, shape, prepare=False):
-    decoded = []
-    for path in paths:
+def decode_all(paths, shape, prepare=False):
+    """Decode images, in as many threads as there are cores: Pillow does not hold them up.
+
+    Parameters
+    ----------
+    paths : list of Path
+    shape : (C, H, W)
+    prepare : bool, optional
+        Whether they are prepared as MNIST's digits were.
+
+    Returns
+    -------
+    images : (N, C, H, W) uint8
+    boxes, faults : list
+        As a `Decoded` has them.
+
+    Raises
+    ------
+    Interrupted
+        Before the next image, if a signal has come.
+    """
+    images = np.empty((len(paths), *shape), np.uint8)
+    boxes, faults = [None] * len(paths), [UNREADABLE] * len(paths)
+    places = iter(range(len(paths)))  # from which each thread takes its next image
+
+    def work(begin=lambda place: None):
+        for i in places:
+            begin(i)
+            with contextlib.suppress(ValueError):
+                one = read_digit(paths[i]) if prepare else Decoded(read_image(paths[i], shape))
+                boxes[i], faults[i] = one.box, one.fault
+                if one.fault is None:
+                    images[i] = one.pixels
+
+    def report(place):
+        check_signals()
+        bar.update(place + 1 - bar.n)
+
+    cores = physical_cores()
+    with quiet(), progress(total=len(paths), desc="reading images", unit=" images") as bar:
+        helpers = start_threads(min(cores, len(paths)) - 1, work)
         try:
-            decoded.append(read_digit(path) if prepare else Decoded(read_image(path, shape)))
-        except ValueError:
-            decoded.append(Decoded(fault=UNREADABLE))
-    return decoded
+            work(report)
+        finally:
+            collections.deque(places, maxlen=0)  # nothing is left to the helpers
+        for helper in helpers:
+            helper.join()
+    return images, boxes, faults
+
+
+def start_threads(count, work):
+    """Start up to `count` threads, as many as the system lets this process have."""
+    threads = []
+    with contextlib.suppress(RuntimeError):
+        for _ in range(count):
+            thread = threading.Thread(target=work, daemon=True)
+            thread.start()
+            threads.append(thread)
+    return threads
 
 
 def read_digit(path):

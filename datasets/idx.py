@@ -11,6 +11,7 @@ import psutil
 
 from process.console import note, printable
 from process.errors import UserError
+from process.files import open_regular
 
 BYTES, INTEGERS = 0x08, 0x0C
 DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
@@ -138,14 +139,15 @@ def reading(path):
         with open_unpacked(path) as file:
             yield file
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} cannot be read ({error})") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({reason})") from error
 
 
 @contextlib.contextmanager
 def open_unpacked(path):
     """Open a file for reading what it contains, packed by gzip or not, whatever its name says."""
     with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(path, "rb"))
+        file = stack.enter_context(open_regular(path))
         if file.peek(2)[:2] == b"\x1f\x8b":
             file = stack.enter_context(gzip.open(file))
         yield file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets.images import FORMATS
 from process.console import printable, say, warn
-from process.errors import UserError
+from process.errors import UserError, check_signals
 
 SPLITS = {  # by how their folders are called, in any case
     "train": ("train", "training"),
@@ -33,6 +33,7 @@ def walk(folder, onerror=None):
     """All visible files in a folder, however deep, sorted."""
     found = []
     for root, folders, names in os.walk(folder, onerror=onerror):
+        check_signals()
         folders[:] = filter(is_visible, folders)
         found += [Path(root, name) for name in names if is_visible(name)]
     return sorted(found)

@@ -16,6 +16,7 @@ import pooch
 from datasets import idx
 from process.console import note
 from process.errors import UserError, check_signals
+from process.files import read_file
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -176,7 +177,7 @@ def is_there(published, name):
     path = packed if packed.is_file() else packed.with_suffix("")
     if not path.is_file():
         return False
-    if pooch.file_hash(str(path), alg="sha1") == published.packed.get(path.name):
+    if hashlib.sha1(read_file(path)).hexdigest() == published.packed.get(path.name):
         return True
     try:
         with idx.open_unpacked(path) as file:

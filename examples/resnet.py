@@ -5,7 +5,7 @@ Run from the project's folder as `python -m examples.resnet`: random weights and
 
 from process.startup import prepare_mxnet
 
-prepare_mxnet()  # gives NumPy back the names that MXNet takes from it; see the README for a copy
+prepare_mxnet()  # in a project of your own: import mxnet_compat, as the README says
 
 from mxnet import autograd, gluon, init, nd, random  # noqa: E402
 from mxnet.gluon.model_zoo import vision  # noqa: E402

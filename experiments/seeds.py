@@ -12,6 +12,7 @@ import statistics
 
 import main
 from experiments import answer, read_alike, run_main
+from process.arguments import whole
 from process.console import table
 from process.errors import UserError
 from process.startup import prepare_mxnet
@@ -60,7 +61,7 @@ def spread(values):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.seeds", description=__doc__)
-    parser.add_argument("seeds", type=main.whole(1))
+    parser.add_argument("seeds", type=whole(1, 1000))
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="those of main.py")
     args = parser.parse_args()
     answer("seeds", train, args.seeds, args.flags)

@@ -6,7 +6,6 @@ import warnings
 import mxnet as mx
 import numpy as np
 import onnx
-import onnx.mapping  # which MXNet needs, and onnx 1.19 dropped: better missed here
 import onnxruntime
 from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 from onnx import TensorProto, helper, numpy_helper

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from data import edges
 from datasets import folders, idx
@@ -37,6 +36,8 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
         The area under the ROC curve, and the share of unknown images that are refused, by the
         distance to the nearest center and by the largest class probability.
     """
+    from sklearn.metrics import roc_auc_score  # half a second, wanted here only
+
     share = REJECTED if share is None else share
     images = read_unknown(Path(path), trained)
     unknown = classify(net, centers, images, ctx, trained.classes)

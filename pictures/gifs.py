@@ -6,6 +6,7 @@ from PIL import Image
 
 from pictures.feature_maps import FRAME_INCHES, draw_dots
 from pictures.figure import glyphs_may_miss, new_figure, own_style
+from process.errors import check_signals
 
 FRAME_MS, LAST_FRAME_MS = 300, 2000
 
@@ -31,6 +32,7 @@ def gif(frames, num_classes, feature_size, run=None, names=None):
     (left, bottom), (right, top) = places.min(axis=0), places.max(axis=0)
     images = []
     for dots, title in frames:
+        check_signals()
         figure = new_figure(FRAME_INCHES, FRAME_INCHES)
         axes = figure.add_subplot()
         draw_dots(axes, dots, num_classes, title, feature_size, names)

@@ -29,6 +29,7 @@ from PIL import Image
 from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
 from pictures.sides import ELONGATED, SIDES, control_style, draw_centers
 from process.console import printable
+from process.errors import check_signals
 
 MOST_IMAGES = 10_000  # more would be much for a phone
 THUMBNAIL = 28  # pixels, the longer side at the most
@@ -186,6 +187,7 @@ def evenly(indices, most):
 
 def thumbnail(image):
     """The small PNG, in base64, of an image (C, H, W) uint8."""
+    check_signals()
     picture = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))
     picture.thumbnail((THUMBNAIL, THUMBNAIL))
     file = io.BytesIO()

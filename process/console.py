@@ -3,8 +3,11 @@
 import contextlib
 import os
 import sys
+import threading
 
 from process.errors import Ended
+
+LOCK = threading.RLock()  # between progress bars
 
 tag = ""  # in front of every line, where several processes write to one terminal
 
@@ -69,6 +72,8 @@ def progress(items=None, disable=None, **kwargs):
     """A progress bar of tqdm, by default where there is a terminal; it may be lost."""
     from tqdm import tqdm
 
+    # Its own is a semaphore too, of which Python 3.14 warns where the process ends early.
+    tqdm.set_lock(LOCK)
     return tqdm(items, file=Lossy(sys.stderr), leave=False, disable=disable, **kwargs)
 
 

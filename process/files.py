@@ -22,8 +22,29 @@ def make_folder(folder):
 
 def write_atomically(path, content):
     """Write bytes beside `path`, then rename: whatever happens, `path` is whole, old or new."""
-    write_new(path, content)
-    rename_new(path)
+    write_together({path: content})
+
+
+def write_together(contents):
+    """Write files that belong together: all are written beside their places before one is renamed.
+
+    Parameters
+    ----------
+    contents : dict of Path to bytes
+
+    Raises
+    ------
+    UserError
+        A file cannot be written, for example because the disk is full; the old ones are as before.
+    """
+    try:
+        for path, content in contents.items():
+            write_new(path, content)
+    except BaseException:  # a second Ctrl-C too
+        remove_new(contents)
+        raise
+    for path in contents:
+        rename_new(path)
 
 
 def write_new(path, content):
@@ -35,9 +56,15 @@ def write_new(path, content):
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        remove_new([path])
+        raise UserError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def remove_new(paths):
+    """Remove what `write_new` left of files that will not be renamed."""
+    for path in paths:
         with contextlib.suppress(OSError):
             remove(new_name(path))
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def rename_new(path):
@@ -57,17 +84,24 @@ def remove(path):
         os.remove(path)
 
 
-def read_file(path):
-    """The bytes of a file; raises OSError also where it is a device or a pipe, without an end, or
-    more than half of what memory is free."""
+@contextlib.contextmanager
+def open_regular(path):
+    """Open a file for reading; raises OSError also where it is a pipe or a device, which may keep
+    its reader waiting for ever."""
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        status = os.fstat(number)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(number).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        if status.st_size > psutil.virtual_memory().available / 2:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         with open(number, "rb", closefd=False) as file:
-            return file.read()
+            yield file
     finally:
         os.close(number)
+
+
+def read_file(path):
+    """The bytes of a regular file; raises OSError also where they are more than half of the free
+    memory."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > psutil.virtual_memory().available / 2:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read()

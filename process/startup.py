@@ -1,38 +1,21 @@
 """What must happen before MXNet and matplotlib are imported."""
 
 import contextlib
-import ctypes
+import importlib
 import importlib.metadata
-import importlib.util
 import os
-import resource
 import sys
-import warnings
-from pathlib import Path
+import threading
+import types
 
 from process.console import warn
+from process.cores import physical_cores
 from process.errors import UserError
-
-CUDA_LIBRARIES = (  # in the order in which one needs the other
-    "cuda_runtime/lib/libcudart.so.11.0",
-    "cuda_nvrtc/lib/libnvrtc.so.11.2",
-    "nvtx/lib/libnvToolsExt.so.1",
-    "cublas/lib/libcublasLt.so.11",
-    "cublas/lib/libcublas.so.11",
-    "cufft/lib/libcufft.so.10",
-    "curand/lib/libcurand.so.10",
-    "cusparse/lib/libcusparse.so.11",
-    "cusolver/lib/libcusolver.so.11",
-    "cudnn/lib/libcudnn.so.8",
-    "nccl/lib/libnccl.so.2",
-)
+from process.libraries import how_to_load, load_cuda_libraries, where_mxnet_runs
 
 LEAST_MEMORY = 2 * 10**9  # bytes of addresses, with less of which MXNet crashes or hangs
 
-LISTED_FUNCTIONS = (
-    "alltrue", "in1d", "mirr", "msort", "npv", "pmt", "ppmt", "product", "pv", "rate", "round_",
-    "sometrue", "trapz",
-)  # fmt: skip
+MXNET_THREADS = 6  # beside those of OpenMP; where one cannot be started MXNet aborts
 
 THREADS = {
     # A copy above this size is made by an OpenMP team of another engine thread. libgomp then counts
@@ -45,7 +28,7 @@ THREADS = {
 
 
 def prepare_mxnet():
-    """Make ``import mxnet`` work, and use every core well; call it before that import.
+    """Import MXNet, and let it use every core well; call it before anything else imports MXNet.
 
     Raises
     ------
@@ -57,26 +40,76 @@ def prepare_mxnet():
             "mxnet and mxnet-cu112 are both installed, and share their files: uninstall both, "
             "then install one"
         )
+    check_memory()
+    use_physical_cores()
+    check_threads(MXNET_THREADS + int(os.environ["OMP_NUM_THREADS"]))
+    tune_threads()
+    role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
+    try:
+        with hidden("scipy", "sklearn"):
+            load_cuda_libraries()
+            from process import mxnet_compat  # noqa: F401
+    except ModuleNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"MXNet cannot be loaded ({error}): {how_to_load(error)}") from error
+    except Exception as error:  # such as the AttributeError of a name that a new NumPy has dropped
+        raise UserError(
+            f"MXNet cannot be imported ({one_line(error)}): 'pip install -r requirements.txt "
+            "-c constraints.txt' brings versions of everything that it is known to work with"
+        ) from error
+    if role is not None:
+        os.environ["DMLC_ROLE"] = role
+
+
+def check_memory():
+    """Raise UserError where this process may have less memory than MXNet needs."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
         raise UserError(
             f"MXNet needs {LEAST_MEMORY / 1e9:.0f} GB of addresses, and this process may have "
             f"{limit / 1e9:.1f}: raise the limit with ulimit -v"
         )
-    use_physical_cores()
-    tune_threads()
-    load_cuda_libraries()
-    role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
+
+
+@contextlib.contextmanager
+def hidden(*packages):
+    """Hide packages from MXNet, which imports these for what nobody here uses, in half its time."""
+    names = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(names))
     try:
-        with numpy_as_mxnet_knows_it():
-            import mxnet  # noqa: F401
-    except OSError as error:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+def one_line(error):
+    """The text of an exception, which may have several lines, as one."""
+    return " ".join(str(error).split())
+
+
+def check_threads(count):
+    """Raise UserError unless this process may start so many threads beside those it has."""
+    threads, release = [], threading.Event()
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=release.wait, daemon=True)
+            thread.start()
+            threads.append(thread)
+    except RuntimeError as error:
         raise UserError(
-            f"MXNet cannot be loaded ({error}): mxnet-cu112 needs an NVIDIA driver; "
-            "without a GPU uninstall it and run 'pip install -r requirements.txt'"
+            f"MXNet needs {count} threads, and this process may start {len(threads)}: raise the "
+            "limit with ulimit -u, or lower OMP_NUM_THREADS"
         ) from error
-    if role is not None:
-        os.environ["DMLC_ROLE"] = role
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
 
 
 def installed(name):
@@ -89,12 +122,18 @@ def installed(name):
 
 def how_to_install(error):
     """What to do about a ModuleNotFoundError."""
+    package = (error.name or "").partition(".")[0]
     gpu = installed("nvidia-cudnn-cu11")
     command = f"pip install -r requirements{'-gpu' * gpu}.txt"
-    if error.name == "mxnet" and sys.version_info >= (3, 13):
-        command = f"pip install --no-deps mxnet{'-cu112' * gpu}==1.9.1"
-    if str(error.name).partition(".")[0] in ("onnx", "onnxruntime"):
+    if package == "mxnet" and where_mxnet_runs():
+        return f"{error}: {where_mxnet_runs()}"
+    if package in ("mxnet", "mlxtend"):
+        command = f"pip install --no-deps mxnet{'-cu112' * gpu}==1.9.1 mlxtend"
+    if package in ("onnx", "onnxruntime"):
         command = "pip install -r requirements-export.txt"
+    if package == "onnxruntime" and sys.version_info >= (3, 15):
+        command = "pip install onnxruntime"
+        return f"{error}: run '{command}' first, or use Python 3.14 if there is none for 3.15 yet"
     return f"{error}: run '{command}' first"
 
 
@@ -105,11 +144,52 @@ def prepare_matplotlib():
     try:
         import matplotlib
     except ValueError as error:  # such as a matplotlibrc that is no text
-        raise UserError(f"matplotlib cannot be loaded: {' '.join(str(error).split())}") from error
+        raise UserError(f"matplotlib cannot be loaded: {one_line(error)}") from error
     if backend is not None:
         os.environ["MPLBACKEND"] = backend
         with contextlib.suppress(ValueError):
             matplotlib.rcParams["backend"] = backend
+
+
+def prepare_onnx():
+    """Make ``import onnx`` and ``import onnxruntime`` work, and give MXNet its onnx.mapping.
+
+    Raises
+    ------
+    UserError
+        One of them is installed, but cannot be loaded.
+    """
+    for name in ("onnx", "onnxruntime"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(str(error), name=name) from error
+        except Exception as error:  # a library or a protobuf that does not go with it
+            raise UserError(
+                f"{name} cannot be loaded ({one_line(error)}): try "
+                "'pip install --upgrade onnx onnxruntime protobuf'"
+            ) from error
+    give_onnx_mapping()
+
+
+def give_onnx_mapping():
+    """Make the two dictionaries of onnx.mapping, which MXNet uses and onnx 1.19 dropped."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    if hasattr(onnx, "mapping"):
+        return
+    mapping = types.ModuleType("onnx.mapping")
+    mapping.TENSOR_TYPE_TO_NP_TYPE = {
+        number: helper.tensor_dtype_to_np_dtype(number)
+        for number in TensorProto.DataType.values()
+        if number != TensorProto.UNDEFINED
+    }
+    mapping.NP_TYPE_TO_TENSOR_TYPE = {
+        dtype: number  # of several with the same dtype the first, as before onnx 1.19
+        for number, dtype in reversed(list(mapping.TENSOR_TYPE_TO_NP_TYPE.items()))
+    }
+    sys.modules["onnx.mapping"] = onnx.mapping = mapping
 
 
 def use_physical_cores():
@@ -120,12 +200,7 @@ def use_physical_cores():
     """
     chosen = os.environ.get("OMP_NUM_THREADS")
     if chosen is None:
-        import joblib
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # where the physical cores are unknown: the logical
-            cores = joblib.cpu_count(only_physical_cores=True)
-        os.environ["OMP_NUM_THREADS"] = str(cores)
+        os.environ["OMP_NUM_THREADS"] = str(physical_cores())
     elif not (chosen.strip().isdecimal() and int(chosen) > 0):
         raise UserError(
             f"OMP_NUM_THREADS is {chosen!r}, but MXNet needs a whole number above 0 there"
@@ -137,41 +212,3 @@ def tune_threads():
     for name, value in THREADS.items():
         if name != "GOMP_SPINCOUNT" or "OMP_WAIT_POLICY" not in os.environ:
             os.environ.setdefault(name, value)
-
-
-@contextlib.contextmanager
-def numpy_as_mxnet_knows_it():
-    """While MXNet is imported, give NumPy back the names that MXNet 1.9.1 takes from it.
-
-    Those that MXNet takes later too stay; the others go again.
-    """
-    import numpy
-
-    kept = {"bool": bool, "Inf": numpy.inf}
-    passing = {
-        "PZERO": 0.0, "NZERO": -0.0, "PINF": numpy.inf, "NINF": -numpy.inf,
-        "NaN": numpy.nan, "NAN": numpy.nan,
-    }  # fmt: skip
-    # Functions that its fallback module lists, and nobody calls.
-    passing.update(dict.fromkeys(LISTED_FUNCTIONS))
-    names = vars(numpy)
-    given = {name: value for name, value in {**kept, **passing}.items() if name not in names}
-    names.update(given)
-    try:
-        yield
-    finally:
-        for name in given.keys() & passing.keys():
-            del names[name]
-
-
-def load_cuda_libraries():
-    """Load the CUDA libraries of requirements-gpu.txt, so that mxnet-cu112 finds them.
-
-    What is not installed there is left to the system's own loader.
-    """
-    nvidia = importlib.util.find_spec("nvidia")
-    for folder in nvidia.submodule_search_locations if nvidia else ():
-        for library in CUDA_LIBRARIES:
-            path = Path(folder, library)
-            if path.is_file():
-                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)

@@ -11,6 +11,7 @@ from process.files import (
     new_name,
     read_file,
     remove,
+    remove_new,
     rename_new,
     write_atomically,
     write_new,
@@ -143,8 +144,7 @@ class Run:
                 record.sha256[path.name] = sha256(content)
             write_atomically(self.record_path, record.to_bytes())
         except UserError:
-            for path in (*files, self.record_path):
-                remove(new_name(path))
+            remove_new([*files, self.record_path])
             raise
         self.recover(record)
 

@@ -15,7 +15,6 @@ from helpers import ROOT, mnist5k
 import evaluation
 import main
 from experiments import lambdas, seeds
-from learner import restored
 from recipe import Network, Recipe
 from runs import run as runs
 from runs.run import Run
@@ -100,10 +99,11 @@ def test_the_first_line_is_the_run_quick():
         assert said in TEXTS["README.md"]
 
 
-def test_the_example_runs_beside_center_loss_py_alone(tmp_path):
-    """In a plain interpreter: nothing of this program prepares the ground."""
+def test_the_example_runs_beside_the_two_files_it_names(tmp_path):
+    """In a plain interpreter: nothing else of this program prepares the ground."""
     (example,) = (block for kind, block in BLOCK.findall(TEXTS["README.md"]) if kind == "python")
-    shutil.copy(ROOT / "center_loss.py", tmp_path)
+    for name in ("center_loss.py", "process/mxnet_compat.py"):
+        shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "example.py").write_text(example, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True
@@ -130,7 +130,7 @@ def test_both_languages_have_the_same_runs():
 @pytest.mark.parametrize("prefix, cells", dict(ROWS).items())
 def test_the_table_says_what_the_record_says(prefix, cells):
     record = record_of(prefix)
-    best, last = record.history[record.best["epoch"]], record.history[-1]
+    best, last = record.history[record.best.epoch], record.history[-1]
     said = cells.split(" | ")[1:]
     wanted = [
         *(best.test_softmax, best.test_knn, best.epoch),
@@ -148,9 +148,12 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     network = {}
     if args.second_train:  # which takes the network from the run it starts from
         first = record_of(args.prefix)
-        assert record.started_from == {"prefix": args.prefix, "epoch": first.best["epoch"]}
+        assert (record.started_from.prefix, record.started_from.epoch) == (
+            args.prefix,
+            first.best.epoch,
+        )
         network = vars(Network.merge({}, first.recipe.flags()))
-    assert record.dataset["name"] == "mnist" and record.dataset["train"] == 60_000
+    assert record.dataset.name == "mnist" and record.dataset.train == 60_000
     assert record.recipe == Recipe.merge(args.given, network, second=args.second_train)
     assert record.epochs == (args.epochs or 30)
 
@@ -171,7 +174,7 @@ def test_the_spread_is_that_of_the_records(page):
         for seed, record in enumerate(records):
             given = {**args.given, "seed": seed}
             assert record.recipe == Recipe.merge(given, second=args.second_train)
-            assert record.dataset["name"] == "mnist" and record.epochs == args.epochs
+            assert record.dataset.name == "mnist" and record.epochs == args.epochs
         assert f"| {' | '.join(map(str, seeds.row(records)))} |\n" in TEXTS[page]
 
 
@@ -187,7 +190,7 @@ def test_the_weights_are_those_of_the_records(page):
     args, prefixes = runs_of_lambdas()
     for lmbd, prefix in prefixes.items():
         record = record_of(prefix)
-        assert record.dataset["name"] == "mnist" and record.epochs == args.epochs
+        assert record.dataset.name == "mnist" and record.epochs == args.epochs
         assert record.recipe == Recipe.merge({**args.given, "lmbd": lmbd})
         last = record.history[-1]
         row = f"| {lmbd} | {last.test_softmax:.4f} | {last.test_knn:.4f} | "
@@ -220,7 +223,7 @@ def test_what_is_shipped_is_what_pages_need():
 @pytest.mark.parametrize("prefix", SHIPPED)
 def test_the_network_tells_digits_apart(prefix):
     trained = open_run(Run(prefix, runs.SHIPPED, "output"), {})
-    net, centers = restored(trained, trained.image_shape, mx.cpu())
+    net, centers = trained.on(mx.cpu())
     images, labels = mnist5k().test
     answers = predict(net, centers, images, mx.cpu())
     assert min(accuracies(answers, labels).values()) > 0.98

@@ -16,12 +16,11 @@ import data
 from experiments import lambdas, read_alike
 from experiments.curvature import largest_curvature, measure
 from experiments.validation import cut
-from learner import restored
 from process.errors import UserError
 from recipe import Network
 from runs.run import Run
 from runs.trained import open_run
-from utils import predict, tightness
+from utils import classify, tightness
 
 
 def test_the_largest_curvature_of_a_quadratic_is_its_largest_eigenvalue():
@@ -135,8 +134,8 @@ def test_the_picture_of_the_weights(cli, tmp_path, monkeypatch):
 
     table = draw()
     for one, line in zip(runs, table[2:]):
-        net, centers = restored(open_run(one, {}), (1, 28, 28), mx.cpu())
-        features = predict(net, centers, train.images, mx.cpu()).features
+        net, centers = open_run(one, {}).on(mx.cpu())
+        features = classify(net, centers, train.images, mx.cpu()).features
         cells = (*last_accuracies("output", one.prefix), tightness(features, train.labels, centers))
         lmbd = one.prefix.split("-")[-1]
         assert line == f"| {lmbd} | {' | '.join(f'{cell:.4f}' for cell in cells)} |"

@@ -15,9 +15,8 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 
 import data
 import utils
-from learner import restored
 from models import LeNet
-from process import startup
+from process import cores, startup
 from recipe import Network
 from runs.run import Run
 from runs.trained import open_run
@@ -254,8 +253,8 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     run = Run("center-loss", "ckpt", "output")
     trained = open_run(run, {})
     dataset = data.load_dataset("auto", "digits", Network(num_classes=62))
-    net, centers = restored(trained, dataset.shape, mx.cpu())
-    features = utils.predict(net, None, dataset.test.images, mx.cpu()).features
+    net, centers = trained.on(mx.cpu())
+    features = utils.classify(net, None, dataset.test.images, mx.cpu()).features
     everyone = utils.nearest_center(features, centers)
     assert not set(everyone) <= set(range(1, 11))  # which it would be without the rule
     known = 1 + utils.nearest_center(features, centers[1:11])
@@ -309,6 +308,7 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--train --lr_factor 1e-50", "--lr_factor: 1e-50 is not between"),
         ("--train --num_classes 1", "--num_classes"),
         ("--train --feature_size 0", "--feature_size"),
+        ("--train --image_size 8192", "--image_size: 8192 is not between 16 and 8191"),
         ("--train --num_classes 10000000 --feature_size 1000", "the limit of MXNet"),
         ("--train --seed -1", "--seed"),
         ("--train --use_gpu maybe", "--use_gpu: 'maybe' is neither True nor False"),
@@ -434,15 +434,12 @@ def test_memory_that_is_not_there(tmp_path):
 
 
 def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
-    import joblib
-
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     startup.use_physical_cores()
     assert startup.os.environ["OMP_NUM_THREADS"] == "7"
     monkeypatch.delenv("OMP_NUM_THREADS")
     startup.use_physical_cores()
-    cores = joblib.cpu_count(only_physical_cores=True)
-    assert startup.os.environ["OMP_NUM_THREADS"] == str(cores)
+    assert startup.os.environ["OMP_NUM_THREADS"] == str(cores.physical_cores())
 
 
 @pytest.mark.parametrize("threads", ["2,1", "abc", "0", ""])

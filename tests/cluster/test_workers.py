@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import mxnet as mx
@@ -16,6 +18,7 @@ import psutil
 import pytest
 from helpers import ROOT, Done, assert_one_line, environments, run, start, write_digits
 
+from cluster import scheduler
 from cluster.workers import with_every_row
 from runs import params
 
@@ -68,7 +71,7 @@ def digest(arrays):
             for name, array in arrays.items()
             if name.startswith(f"{part}.")
         )
-    return hashlib.sha256(params.pack(parts)).hexdigest()[:12]
+    return hashlib.sha256(b"".join(array.tobytes() for array in parts.values())).hexdigest()[:12]
 
 
 def assert_close(arrays, wanted, tolerance):
@@ -253,22 +256,51 @@ def test_one_worker_too_many_is_refused_and_troubles_nobody(tmp_path):
         assert "rank 0: interrupted" in done.err
 
 
-def test_who_is_connected_and_unheard_hears_the_reason_too(tmp_path):
+def test_who_comes_late_hears_the_reason_too_and_strangers_do_not_keep_it(tmp_path):
     """The three others are enough to see that the numbers differ."""
     scheduler, _, *workers = environments(1, 2)
     flags = ("--train", "--kvstore", "dist_sync")
     process = start(*flags, cwd=tmp_path, env=scheduler)
     address = process.stdout.readline().split()[3].split(":")
-    with socket.create_connection((address[0], int(address[1]))) as late:
+    address = (address[0], int(address[1]))
+    silent = [socket.create_connection(address) for _ in range(100)]
+    with socket.create_connection(address) as late:
         processes = [process] + [
             start(*flags, cwd=tmp_path, env={**env, "DMLC_NUM_WORKER": count})
             for env, count in zip(workers, "23")
         ]
+        line = process.stderr.readline()
+        assert "DMLC_NUM_WORKER is 2 at the scheduler, but 3 at" in line
+        began = time.monotonic()
+        role = {"role": "server", "flags": {}, "DMLC_NUM_SERVER": "1", "DMLC_NUM_WORKER": "2"}
+        late.sendall(json.dumps({"hello": role, "process": "late"}).encode() + b"\n")
         late.settimeout(60)
         assert b"DMLC_NUM_WORKER is 2 at the scheduler, but 3 at" in late.recv(1000)
+    assert_all_say(finish(processes[1:]), "DMLC_NUM_WORKER is 2 at the scheduler, but 3 at")
+    assert process.wait(timeout=60) == 1 and time.monotonic() - began < 10
+    for connection in silent:
+        connection.close()
+
+
+def test_who_says_no_hello_is_closed(monkeypatch):
+    """Whoever sends blanks too."""
+    monkeypatch.setattr(scheduler, "HELLO_WITHIN", 1)
+    monkeypatch.setattr(scheduler, "MAX_STRANGERS", 20)
+    one = scheduler.Scheduler(("127.0.0.1", 0))
+    hello = {"DMLC_NUM_SERVER": "1", "DMLC_NUM_WORKER": "1"}
+    threading.Thread(target=one.meet, args=[hello], daemon=True).start()
+    connections = [socket.create_connection(one.listener.getsockname()) for _ in range(30)]
     began = time.monotonic()
-    assert_all_say(finish(processes), "DMLC_NUM_WORKER is 2 at the scheduler, but 3 at")
-    assert time.monotonic() - began < 60
+    for connection in connections:
+        connection.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            connection.send(b" ")
+            assert connection.recv(1) == b""
+    assert time.monotonic() - began < 4
+    assert not one.members and not one.met.is_set()
+    one.met.set()  # its thread ends
+    for connection in connections:
+        connection.close()
 
 
 def test_a_fault_of_the_program_in_one_worker_ends_all(tmp_path):

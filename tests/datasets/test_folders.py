@@ -14,10 +14,12 @@ from PIL import Image
 
 import data
 from datasets import folders, images, layouts
+from process import errors
 from process.errors import UserError
 from recipe import Network
 
 ONE = ("--data_dir", "own", *QUICK)
+ONE_TEST = ("--data_dir", "digits", "--unknown", "own")
 
 
 def write_images(folder, names="ab", count=12, size=28, mode="L", suffix="png"):
@@ -157,8 +159,7 @@ def test_images_are_turned_as_their_exif_says(tmp_path):
 def test_many_images_are_decoded_by_several_threads(tmp_path, monkeypatch):
     write_images(tmp_path / "own", count=20, size=16)
     alone = load(tmp_path / "own", image_size=16)
-    monkeypatch.setattr(folders, "CHUNK", 4)
-    monkeypatch.setattr(folders.joblib, "cpu_count", lambda **kwargs: 3)
+    monkeypatch.setattr(folders, "physical_cores", lambda: 3)
     threads, read_image = set(), folders.read_image
 
     def noted(*args):
@@ -169,6 +170,39 @@ def test_many_images_are_decoded_by_several_threads(tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "read_image", noted)
     several = load(tmp_path / "own", image_size=16)
     assert several.fingerprint == alone.fingerprint and len(threads) >= 3
+
+
+def test_one_thread_does_where_no_other_can_be_started(own, monkeypatch):
+    alone = load(own)
+    monkeypatch.setattr(folders, "physical_cores", lambda: 3)
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert load(own).fingerprint == alone.fingerprint
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("--train", *ONE), ("--predict", "own"), ("--test", *ONE_TEST)],
+    ids=["train", "predict", "unknown"],
+)
+def test_a_signal_is_heard_between_two_images(trained, own, monkeypatch, command):
+    read_image, read = folders.read_image, []
+
+    def interrupted(path, shape):
+        read.append(path)
+        if len(read) == 2:
+            errors.received.append(2)
+        time.sleep(0.01)
+        return read_image(path, shape)
+
+    monkeypatch.setattr(folders, "read_image", interrupted)
+    done = trained(*command)
+    assert done.status == 130 and done.err.startswith("Interrupted: "), done.err
+    assert len(read) <= 2 + folders.physical_cores()
 
 
 def test_what_cannot_be_read_is_left_out_and_named(cli, own):
@@ -242,8 +276,7 @@ def test_digits_in_folders_are_the_classes_of_mnist(tmp_path, trained):
 def test_flags_that_do_not_go_with_the_data(cli, own):
     assert_one_line(
         cli("--train", *ONE, "--num_classes", 5),
-        "own has 2 classes, not 5",
-        "leave --num_classes away",
+        "own has 2 classes, and the network is for 5",
     )
     done = cli("--train", "--data_dir", "digits", "--color", *QUICK)
     assert_one_line(done, "--color are for folders of images")

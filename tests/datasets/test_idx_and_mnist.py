@@ -4,6 +4,9 @@ import functools
 import gzip
 import hashlib
 import http.server
+import inspect
+import os
+import re
 import socket
 import struct
 import threading
@@ -111,6 +114,13 @@ def fault_small_images(digits):
     write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 15, 28)))
     write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 15, 28)))
     return "too small"
+
+
+def fault_pipe(digits):
+    path = digits / "train-images-idx3-ubyte"
+    path.unlink()
+    os.mkfifo(path)
+    return "cannot be read (Not a regular file)"
 
 
 def fault_no_folder(digits):
@@ -233,21 +243,25 @@ def test_files_at_gluons_place_count_however_they_are_packed(
 ):
     home, sha1 = tmp_path / "home" / "datasets" / "mnist", {}
     home.mkdir(parents=True)
-    for name in mnist.PACKED_SHA1:
+    for name in mnist.FILES:
         content = gzip.decompress((published / name).read_bytes())
         if repacked:
             (home / name).write_bytes(gzip.compress(content, 1, mtime=5))
         else:
             (home / name[:-3]).write_bytes(content)
         sha1[name[:-3]] = hashlib.sha1(content).hexdigest()
-    monkeypatch.setattr(mnist, "UNPACKED_SHA1", sha1)
-    monkeypatch.setattr(mnist, "MIRRORS", ())
+    publish(monkeypatch, unpacked=sha1, mirrors=())
     assert len(data.load_dataset("mnist", None).train.labels) == 256
     first = next(iter(home.iterdir()))
     first.write_bytes(first.read_bytes()[:-20])
-    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
+    publish(monkeypatch, mirrors=("http://127.0.0.1:9/",))
     with pytest.raises(UserError, match="could not be downloaded"):
         data.load_dataset("mnist", None)
+
+
+def publish(monkeypatch, **changes):
+    """Publish MNIST otherwise."""
+    monkeypatch.setattr(mnist, "MNIST", mnist.MNIST._replace(**changes))
 
 
 # --- downloads ---------------------------------------------------------------------------------
@@ -259,7 +273,7 @@ def published(tmp_path, monkeypatch):
     folder = tmp_path / "mirror"
     write_digits(folder)
     sha1 = {}
-    for name in mnist.PACKED_SHA1:
+    for name in mnist.FILES:
         path = folder / name
         if not path.exists():
             path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
@@ -268,8 +282,7 @@ def published(tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     good, broken = (f"http://127.0.0.1:{server.server_port}/{name}" for name in ("", "gone/"))
-    monkeypatch.setattr(mnist, "PACKED_SHA1", sha1)
-    monkeypatch.setattr(mnist, "MIRRORS", (broken, good))
+    publish(monkeypatch, packed=sha1, mirrors=(broken, good))
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     yield folder
@@ -285,8 +298,8 @@ def test_mnist_is_downloaded_once_from_a_mirror_that_works(published, tmp_path, 
     loaded = data.load_dataset("auto", None)
     assert loaded.name == "mnist" and len(loaded.train.labels) == 256
     home = tmp_path / "home" / "datasets" / "mnist"
-    assert sorted(path.name for path in home.iterdir()) == sorted(mnist.PACKED_SHA1)
-    monkeypatch.setattr(mnist, "MIRRORS", ())
+    assert sorted(path.name for path in home.iterdir()) == sorted(mnist.FILES)
+    publish(monkeypatch, mirrors=())
     assert len(data.load_dataset("mnist", None).train.labels) == 256
 
 
@@ -304,10 +317,25 @@ def test_a_download_that_was_changed_on_the_way_is_refused(published, tmp_path):
     assert not list((tmp_path / "home" / "datasets" / "mnist").iterdir())
 
 
+def test_fashion_mnist_has_a_place_and_files_of_its_own(published, tmp_path, monkeypatch):
+    mirror = mnist.MNIST._replace(folder="fashion-mnist", title="Fashion-MNIST")
+    monkeypatch.setattr(mnist, "FASHION_MNIST", mirror)
+    loaded = data.load_dataset("fashion_mnist", None)
+    assert loaded.name == "fashion_mnist" and len(loaded.train.labels) == 256
+    home = tmp_path / "home" / "datasets"
+    assert [path.name for path in home.iterdir()] == ["fashion-mnist"]
+
+
+def test_fashion_mnist_is_what_gluon_takes_for_it():
+    source = inspect.getsource(mx.gluon.data.vision.FashionMNIST)
+    known = dict(re.findall(r"'([\w-]+\.gz)',\s+'(\w{40})'", source))
+    assert known == mnist.FASHION_MNIST.packed
+
+
 def test_auto_decides_in_time_where_nobody_answers(tmp_path, monkeypatch, capfd):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        monkeypatch.setattr(mnist, "MIRRORS", (mirror,))
+        publish(monkeypatch, mirrors=(mirror,))
         monkeypatch.setattr(data, "SECONDS_TO_TRY", 1)
         monkeypatch.setenv("MXNET_HOME", str(tmp_path))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

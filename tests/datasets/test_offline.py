@@ -12,7 +12,8 @@ from runs.run import SHIPPED, Run
 @pytest.fixture
 def offline(cli, tmp_path, monkeypatch):
     """The command line where MNIST neither is nor can be had."""
-    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
+    nowhere = mnist.MNIST._replace(mirrors=("http://127.0.0.1:9/",))
+    monkeypatch.setattr(mnist, "MNIST", nowhere)
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     return cli
 
@@ -65,12 +66,12 @@ def test_runs_on_different_sets_are_not_compared_without_a_word(trained):
 
 def test_the_fingerprint_of_mnist_is_the_one_that_shipped_runs_have():
     record = Run("center-loss", SHIPPED, "output").read_record()
-    assert record.dataset["sha256"] == mnist.FINGERPRINT
+    assert record.dataset.sha256 == mnist.FINGERPRINT
 
 
 def test_the_program_tells_which_requirements_are_missing(tmp_path):
-    """As after half of an installation: without joblib, and without MXNet."""
-    for name in ("joblib", "mxnet"):
+    """As after half of an installation: without psutil, and without MXNet."""
+    for name in ("psutil", "mxnet"):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(

@@ -44,7 +44,7 @@ class Parsed(HTMLParser):
 
     def models(self, name):
         """The attributes of Bokeh's models of this name."""
-        return list(found(self.document, name))
+        return list(found_in(self.document, name))
 
     def columns(self):
         """What the page knows of the images; arrays stay packed."""
@@ -52,10 +52,10 @@ class Parsed(HTMLParser):
         return max(sources, key=len)
 
 
-def found(tree, name):
+def found_in(tree, name):
     for child in tree.values() if isinstance(tree, dict) else tree:
         if isinstance(child, (dict, list)):
-            yield from found(child, name)
+            yield from found_in(child, name)
     if isinstance(tree, dict) and tree.get("name") == name:
         yield tree["attributes"]
 
@@ -67,13 +67,13 @@ def answers(count, names=EVIL, images=None, centers=True):
     predicted, nearest = labels.copy(), labels.copy()
     for answer, first in ((predicted, 3), (nearest, 6)):
         answer[first::10] = (answer[first::10] + 1) % len(names)
+    found = {"class prediction": predicted, "nearest center": nearest}
+    if not centers:
+        del found["nearest center"]
     return {
         "dots": Dots(random.normal(size=(count, 2)), labels, random.normal(size=(len(names), 2))),
         "images": np.zeros((count, 1, 28, 28), np.uint8) if images is None else images,
-        "found": {
-            "class prediction": predicted,
-            **({"nearest center": nearest} if centers else {}),
-        },
+        "found": found,
         "distances": random.uniform(size=(count, 2)) if centers else None,
         "names": names,
         "title": "a <title> & </title>",

@@ -4,13 +4,15 @@ import atexit
 import resource
 import subprocess
 import sys
+import threading
 
 import pytest
 from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 
 import evaluation
 import train
-from process import errors
+from process import errors, startup
+from process.errors import UserError
 from runs.run import Run
 
 COMMAND = ("--train", "--center_loss", "--data_dir", "digits", *QUICK)
@@ -117,7 +119,7 @@ def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
         def fail(*args, error=error):
             raise error
 
-        monkeypatch.setattr(evaluation, "predict", fail)
+        monkeypatch.setattr(evaluation, "classify", fail)
         assert_one_line(trained("--test", "--data_dir", "digits"), "not enough memory")
 
 
@@ -128,6 +130,22 @@ def test_a_limit_that_mxnet_would_crash_at_is_named(tmp_path):
             preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
         )  # fmt: skip
         assert_one_line(done, "MXNet needs 2 GB", "ulimit -v")
+
+
+def test_a_limit_of_threads_that_mxnet_would_abort_at_is_named(monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def limited(thread):
+        if len(started) == 5:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", limited)
+        with pytest.raises(UserError, match="needs .* threads, and this process may start 5: "):
+            startup.prepare_mxnet()
+    assert not any(thread.is_alive() for thread in started)
 
 
 def test_a_large_set_where_memory_is_limited(tmp_path):

@@ -17,6 +17,7 @@ from helpers import ROOT, assert_one_line, run, start, write_digits
 
 import data
 from pictures import feature_maps
+from runs.record import Origin
 from runs.run import Run
 
 FLAGS = (
@@ -317,14 +318,14 @@ def test_a_new_run_replaces_an_old_one_only_when_it_has_something(two_epochs, tm
 def test_what_a_record_says(two_epochs):
     record = Run("center-loss", "ckpt", "output").read_record()
     assert record.recipe.action == "train" and record.recipe.momentum == 0.9
-    assert record.dataset["name"] == "digits" and record.dataset["train"] == 256
-    assert record.best["accuracy"] == max(epoch.test_softmax for epoch in record.history)
+    assert record.dataset.name == "digits" and record.dataset.train == 256
+    assert record.best.accuracy == max(epoch.test_softmax for epoch in record.history)
     assert record.started_from is None
-    assert set(record.surroundings["versions"]) == {"python", "mxnet", "numpy"}
+    assert set(record.surroundings.versions) == {"python", "mxnet", "numpy"}
     assert data.load_dataset("auto", "digits").fingerprint == record.dataset
     flags = ("--second_train", "--data_dir", "digits", "--epochs", 1)
     assert two_epochs(*flags).status == 0
     second = Run("center-loss-second", "ckpt", "output").read_record()
     digest = hashlib.sha256(Path("ckpt/center-loss-best.params").read_bytes()).hexdigest()
-    origin = {"prefix": "center-loss", "epoch": record.best["epoch"], "sha256": digest}
+    origin = Origin("center-loss", record.best.epoch, digest)
     assert second.started_from == origin

@@ -51,6 +51,7 @@ def test_a_shipped_run_cannot_be_resumed(cli, tmp_path):
     assert snapshot() == before
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
 def test_what_the_program_writes_is_ignored_and_what_is_shipped_is_not(tmp_path):
     for name in (".gitignore", "output/.gitignore"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -1,0 +1,57 @@
+"""The floor plan: imports go one way, and no file or function is too long to be read at once."""
+
+import ast
+
+import pytest
+from helpers import ROOT
+
+ORDER = (  # a line imports from the lines above it, and a room from itself
+    {"process"},
+    {"recipe"},
+    {"models", "center_loss"},
+    {"cluster", "datasets"},
+    {"learner", "data"},
+    {"runs"},
+    {"utils"},
+    {"pictures", "inference"},
+    {"evaluation", "train"},
+    {"main"},
+)
+FLOORS = {name: floor for floor, names in enumerate(ORDER) for name in names}
+FILES = [path for name in FLOORS for path in (*ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/*.py"))]
+LONGEST_FILE, LONGEST_FUNCTION, LARGEST_ROOT = 350, 45, 1900
+
+
+def imported(tree):
+    """The first part of the name of each module that a file imports."""
+    for node in ast.walk(tree):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (name.partition(".")[0] for name in names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_from_below_and_is_short(path):
+    text = path.read_text(encoding="utf-8")
+    tree, name = ast.parse(text), path.relative_to(ROOT).parts[0].partition(".")[0]
+    wrong = {one for one in imported(tree) if FLOORS.get(one, -1) >= FLOORS[name]} - {name}
+    assert not wrong
+    assert text.count("\n") <= LONGEST_FILE
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name != "new_parser":  # the table of flags
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert not body or node.end_lineno - body[0].lineno < LONGEST_FUNCTION, node.name
+
+
+def test_the_root_is_read_in_one_sitting():
+    root = [path for path in FILES if path.parent == ROOT]
+    assert len(root) == 9
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in root) <= LARGEST_ROOT
+
+
+def test_each_room_says_in_one_line_what_is_in_it():
+    rooms = {path.parent for path in FILES} - {ROOT}
+    assert len(rooms) == 6
+    for room in rooms:
+        (line,) = (room / "__init__.py").read_text(encoding="utf-8").splitlines()
+        assert line.startswith('"""') and line.endswith('."""')
