@@ -19,7 +19,7 @@ from data import batches, count_classes, load_dataset  # noqa: E402
 from recipe import Network  # noqa: E402
 from utils import nearest_center  # noqa: E402
 
-BATCH, EPOCHS, LMBD, ALPHA, LR = 32, 5, 0.01, 0.5, 1e-3
+BATCH, EPOCHS, LMBD, ALPHA, LR = 16, 8, 0.01, 0.5, 1e-3
 
 folder = sys.argv[1]
 network = Network(**count_classes(folder), image_size=64, color=True)

@@ -19,7 +19,7 @@ from recipe import Network, Recipe
 from runs import run as runs
 from runs.run import Run
 from runs.trained import open_run
-from utils import accuracies
+from utils import accuracies, classify
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}

@@ -38,7 +38,7 @@ def test_center_loss_on_a_resnet(tmp_path):
     done = run_example("resnet", tmp_path / "digits")
     losses = re.findall(r"softmax loss (\S+), center loss (\S+)$", done.stdout, re.M)
     losses = np.array(losses, float)
-    assert losses.shape == (5, 2) and (losses[-1] < losses[0]).all()
+    assert losses.shape == (8, 2) and (losses[-1] < losses[0]).all()
     (shares,) = re.findall(
         r"^test: class prediction (\S+), nearest center (\S+)$", done.stdout, re.M
     )
