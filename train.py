@@ -177,11 +177,13 @@ def telling_what_is_kept(run, keeper):
     except Ended as error:
         if keeper is None:
             error.kept, error.resume = "rank 0 keeps the finished epochs", True
-        elif keeper.finished:
+        elif not keeper.finished:
+            error.kept, error.resume = "no epoch is finished yet", not replaced
+        elif not run.resume.exists():  # somebody removed the folder meanwhile
+            error.kept = f"{run.resume} is not there any more"
+        else:
             error.kept = f"{run.prefix} is kept up to epoch {keeper.finished - 1}"
             error.resume = True
-        else:
-            error.kept, error.resume = "no epoch is finished yet", not replaced
         raise
 
 

@@ -62,6 +62,17 @@ def test_pictures_of_a_test_are_all_new_or_all_old(trained, tmp_path, room):
     assert snapshot("output") == before
 
 
+def test_a_folder_in_the_place_of_a_file_leaves_all_as_it_was(trained, tmp_path):
+    """Noticed before anything of the new epoch counts."""
+    (tmp_path / "ckpt" / "center-loss-best.params").unlink()
+    before = snapshot("ckpt")
+    (tmp_path / "ckpt" / "center-loss-best.params").mkdir()
+    done = trained("--train", "--center_loss", *ONE)
+    assert_one_line(done, "center-loss-best.params cannot be written (Is a directory)")
+    (tmp_path / "ckpt" / "center-loss-best.params").rmdir()
+    assert snapshot("ckpt") == before
+
+
 def test_a_plain_run_is_no_second_training(trained):
     assert trained("--train", "--center_loss", "--prefix", "b-second", *ONE).status == 0
     assert trained("--train", "--center_loss", "--prefix", "b", *ONE).status == 0
