@@ -26,8 +26,8 @@ network = Network(**count_classes(folder), image_size=64, color=True)
 images = load_dataset("auto", folder, network)
 random.seed(0)
 shuffle = np.random.RandomState(0).permutation
-resnet = vision.resnet18_v2(classes=network.num_classes)
-extract, classify = resnet.features, resnet.output  # (B, 3, H, W) -> (B, 512) -> (B, classes)
+resnet = vision.resnet18_v1(classes=network.num_classes)
+extract, classify = resnet.features, resnet.output  # (B, 3, H, W) -> (B, 512, 1, 1)
 cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
 center_loss = CenterLoss(network.num_classes, 512, lmbd=LMBD, formulation="paper")
 for block in (resnet, center_loss):
@@ -40,7 +40,7 @@ for epoch in range(EPOCHS):
     sums, order = np.zeros(2), shuffle(len(images.train.labels))
     for ((image, label, _),) in batches(images.train, BATCH, [cpu()], order):
         with autograd.record():
-            feature = extract(image)
+            feature = extract(image).flatten()
             softmax, center = cross_entropy(classify(feature), label), center_loss(feature, label)
             loss = softmax + center
         loss.backward()
@@ -52,7 +52,7 @@ for epoch in range(EPOCHS):
 
 centers, right = center_loss.embedding.weight.data().asnumpy(), np.zeros(2)
 for ((image, label, _),) in batches(images.test, BATCH, [cpu()]):
-    feature = extract(image)
+    feature = extract(image).flatten()
     predicted = classify(feature).argmax(axis=1).asnumpy()
     nearest = nearest_center(feature.asnumpy(), centers)
     right += [np.sum(answer == label.asnumpy()) for answer in (predicted, nearest)]
