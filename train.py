@@ -218,7 +218,7 @@ def train_epoch(learner, split, epoch):
 
     def read(count):
         for sums in pending[:count]:
-            losses.append(sum(one.asnumpy().astype(np.float64) for one in sums))
+            losses.append(sum(part.asnumpy().astype(np.float64) for part in sums))
             check_finite(losses[-1], f"Epoch {epoch}, step {len(losses) - 1}: the loss")
         del pending[:count]
 
