@@ -198,7 +198,7 @@ class Learner:
     def backward(self, slices):
         """Give the parameters their gradients; returns the losses, a list a device, each (b,)."""
         with autograd.record():
-            device_losses = [self.losses(*one) for one in slices]
+            device_losses = [self.losses(*part) for part in slices]
         autograd.backward([loss for losses in device_losses for loss in losses])
         return device_losses
 

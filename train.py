@@ -203,11 +203,13 @@ def telling_what_is_kept(run, keeper):
     except Ended as error:
         if keeper is None:
             error.kept, error.resume = "rank 0 keeps the finished epochs", True
-        elif keeper.finished:
+        elif not keeper.finished:
+            error.kept, error.resume = "no epoch is finished yet", not replaced
+        elif not run.resume.exists():  # somebody removed the folder meanwhile
+            error.kept = f"{run.resume} is not there any more"
+        else:
             error.kept = f"{run.prefix} is kept up to epoch {keeper.finished - 1}"
             error.resume = True
-        else:
-            error.kept, error.resume = "no epoch is finished yet", not replaced
         raise
 
 
@@ -243,7 +245,7 @@ def train_epoch(learner, split, epoch):
 
     def read(count):
         for sums in pending[:count]:
-            losses.append(sum(one.asnumpy().astype(np.float64) for one in sums))
+            losses.append(sum(part.asnumpy().astype(np.float64) for part in sums))
             check_finite(losses[-1], f"Epoch {epoch}, step {len(losses) - 1}: the loss")
         del pending[:count]
 

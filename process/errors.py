@@ -48,13 +48,13 @@ def noting_signals():
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers belong to the main thread
         return
-    before.update((one, signal.getsignal(one) or signal.SIG_DFL) for one in SIGNALS)
+    before.update((signum, signal.getsignal(signum) or signal.SIG_DFL) for signum in SIGNALS)
     note_signals()
     try:
         yield
     finally:
-        for one in SIGNALS:
-            signal.signal(one, before[one])
+        for signum in SIGNALS:
+            signal.signal(signum, before[signum])
         received.clear()
 
 
@@ -68,8 +68,8 @@ def note_signals():
         received.append(signum)
         signal.signal(signum, before[signum])
 
-    for one in SIGNALS:
-        signal.signal(one, note)
+    for signum in SIGNALS:
+        signal.signal(signum, note)
 
 
 def check_signals():

@@ -50,6 +50,8 @@ def write_together(contents):
 def write_new(path, content):
     """Write bytes beside `path`, where `rename_new` finds them."""
     try:
+        if path.is_dir() and not path.is_symlink():  # which nothing can be renamed to
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         remove(new_name(path))  # it might be a link
         with open(new_name(path), "xb") as file:
             file.write(content)

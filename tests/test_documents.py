@@ -19,7 +19,7 @@ from recipe import Network, Recipe
 from runs import run as runs
 from runs.run import Run
 from runs.trained import open_run
-from utils import accuracies, predict
+from utils import accuracies, classify
 
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
@@ -225,5 +225,5 @@ def test_the_network_tells_digits_apart(prefix):
     trained = open_run(Run(prefix, runs.SHIPPED, "output"), {})
     net, centers = trained.on(mx.cpu())
     images, labels = mnist5k().test
-    answers = predict(net, centers, images, mx.cpu())
+    answers = classify(net, centers, images, mx.cpu())
     assert min(accuracies(answers, labels).values()) > 0.98

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import QUICK, assert_one_line, write_digits
+from PIL import Image
 
 import evaluation
 from process import errors
@@ -62,6 +63,17 @@ def test_pictures_of_a_test_are_all_new_or_all_old(trained, tmp_path, room):
     assert snapshot("output") == before
 
 
+def test_a_folder_in_the_place_of_a_file_leaves_all_as_it_was(trained, tmp_path):
+    """Noticed before anything of the new epoch counts."""
+    (tmp_path / "ckpt" / "center-loss-best.params").unlink()
+    before = snapshot("ckpt")
+    (tmp_path / "ckpt" / "center-loss-best.params").mkdir()
+    done = trained("--train", "--center_loss", *ONE)
+    assert_one_line(done, "center-loss-best.params cannot be written (Is a directory)")
+    (tmp_path / "ckpt" / "center-loss-best.params").rmdir()
+    assert snapshot("ckpt") == before
+
+
 def test_a_plain_run_is_no_second_training(trained):
     assert trained("--train", "--center_loss", "--prefix", "b-second", *ONE).status == 0
     assert trained("--train", "--center_loss", "--prefix", "b", *ONE).status == 0
@@ -104,8 +116,14 @@ def test_a_second_training_needs_centers_before_the_first_one_begins(cli, tmp_pa
     assert_one_line(done, "--second_train needs centers: train with --center_loss")
 
 
+def write_images(folder):
+    folder.mkdir()
+    Image.new("L", (28, 28)).save(folder / "black.png")
+
+
 def test_a_record_of_another_layout_is_answered(trained, tmp_path):
     """Which records are: tests/runs/test_record.py."""
+    write_images(tmp_path / "images")
     path = tmp_path / "ckpt" / "center-loss.json"
     record = json.loads(path.read_text())
     del record["checksum"], record["dataset"]["sha256"]
@@ -114,7 +132,7 @@ def test_a_record_of_another_layout_is_answered(trained, tmp_path):
         ["--test", "--eval_method", "knn"],
         ["--second_train", "--epochs", 1],
         ["--compare", "center-loss"],
-        ["--predict", "digits"],
+        ["--predict", "images"],
         ["--export"],
         ["--train", "--center_loss", "--resume", "--epochs", 2],
     ):
