@@ -10,7 +10,7 @@ import numpy as np
 from data import SPLITS, batches, ground_of, random_warps
 from learner import Learner, centers_of
 from pictures.album import Album
-from process.console import progress, say, warn
+from process.console import progress, say
 from process.errors import Ended, UserError
 from recipe import EVAL_METHODS
 from runs.record import Epoch
@@ -177,7 +177,7 @@ class Keeper:
             f"History{' and pictures' * record.recipe.plotting}: {self.run.picture('*')}"
         )
         if still_guesses(record):
-            warn(
+            say(
                 f"{self.run.prefix} has learnt nothing: its loss is that of guessing among "
                 f"{record.recipe.num_classes} classes. Try a lower --lr, a smaller --batch_size, "
                 "more --epochs, or a larger --feature_size"

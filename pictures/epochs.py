@@ -20,7 +20,7 @@ from bokeh.transform import linear_cmap
 
 from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
 from pictures.gifs import FRAME_MS
-from pictures.sides import ELONGATED, SIDES, control_style, draw_centers
+from pictures.sides import ELONGATED, SIDES, control_style, draw_centers, renumbered
 
 MOST_BYTES = 4_500_000  # of the dots: with Bokeh's own code the page stays below 8 MB
 STEPS = 2**15 - 1  # into how many an axis is divided: a dot takes 4 bytes in an epoch
@@ -101,7 +101,7 @@ def page(parts, title, names=None):
             "side": ["title", "which", "epoch", "play", "steps", "key"],
         },
     )
-    return text.encode("utf-8", "replace")
+    return renumbered(text).encode("utf-8", "replace")
 
 
 def corners_of(parts):

@@ -27,7 +27,7 @@ from bokeh.transform import linear_cmap
 from PIL import Image
 
 from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
-from pictures.sides import ELONGATED, SIDES, control_style, draw_centers
+from pictures.sides import ELONGATED, SIDES, control_style, draw_centers, renumbered
 from process.console import printable
 from process.errors import check_signals
 
@@ -164,7 +164,7 @@ def page(dots, images, found, distances, names, title, method=None, files=None):
             "side": ["chooser", "panel", "which", "classes", "button"],
         },
     )
-    return text.encode("utf-8", "replace")
+    return renumbered(text).encode("utf-8", "replace")
 
 
 def choose(wrong, marked):

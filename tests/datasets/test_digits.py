@@ -4,13 +4,13 @@ import time
 
 import mxnet as mx
 import numpy as np
-import photographs
 import pytest
 from helpers import mnist5k
 from PIL import Image
 
 import utils
 from datasets import digits
+from experiments import photographs
 from runs.run import SHIPPED, Run
 from runs.trained import open_run
 
@@ -29,7 +29,7 @@ def test_the_ink_is_found_whatever_it_is_written_on(kind):
         rows, columns = (np.flatnonzero(prepared.pixels.any(axis=axis)) for axis in (1, 0))
         assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
         y, x = np.indices((28, 28)).reshape(2, -1) @ prepared.pixels.ravel() / prepared.pixels.sum()
-        assert abs(y - 13.5) < 0.6 and abs(x - 13.5) < 0.6
+        assert abs(y - 14) < 0.6 and abs(x - 14) < 0.6
         left, top, right, bottom = prepared.box
         assert 0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height
 
@@ -73,15 +73,15 @@ def test_of_mnists_own_images_nothing_changes():
 
 
 def test_where_it_lies_does_not_matter():
-    """MNIST's images, eight times as large and moved, come back as they were."""
+    """MNIST's images, eight times as large and moved, come back much as they were."""
     images = mnist5k().test.images[::50, 0]
-    apart = []
+    alike = []
     for i, image in enumerate(images):
         large = Image.new("L", (400, 300))
         large.paste(Image.fromarray(image).resize((224, 224), Image.Resampling.BICUBIC), (9 * i, i))
         pixels = digits.prepare(large).pixels
-        apart.append(np.abs(pixels.astype(float) - image).mean())
-    assert np.mean(apart) < 12  # of 255: blurred by the way there and back
+        alike.append(np.corrcoef(pixels.ravel(), image.ravel())[0, 1])
+    assert np.mean(alike) > 0.85 and min(alike) > 0.6, sorted(alike)  # blurred on the way
 
 
 def test_a_photo_of_twelve_megapixels_takes_no_half_second():

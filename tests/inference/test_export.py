@@ -8,10 +8,10 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-import photographs
 import pytest
 from helpers import QUICK, ROOT, assert_one_line, mnist5k
 
+from experiments import photographs
 from models import LeNet, LeNetPlus
 from process.errors import UserError
 from process.startup import prepare_onnx

@@ -10,14 +10,13 @@ import sys
 
 import mxnet as mx
 import numpy as np
-import photographs
 import pytest
 from helpers import QUICK, ROOT, assert_one_line, mnist5k, run, write_idx
 from PIL import Image
 
 import utils
 from datasets import folders
-from experiments import letters
+from experiments import letters, photographs
 from inference import predict as prediction
 from runs.run import Run
 from runs.trained import open_run

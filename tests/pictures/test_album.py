@@ -85,6 +85,7 @@ def test_frames_of_two_runs_are_never_mixed(cli, tmp_path, monkeypatch):
     assert left == {
         "center-loss-history.csv", "center-loss-curves.png", "center-loss-test.gif",
         "center-loss-train.gif", "center-loss-test-epoch-0.png", "center-loss-train-epoch-0.png",
+        "center-loss-epochs.html",
     }  # fmt: skip
     (tmp_path / "output" / "center-loss-test-epoch-1.png").write_bytes(stale)
     (tmp_path / "output" / "center-loss-test-epoch-7.png").write_bytes(stale)

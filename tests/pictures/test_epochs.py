@@ -62,3 +62,8 @@ def test_the_dots_lie_where_the_gif_has_them():
 def test_the_slider_has_the_epochs(count):
     (slider,) = Parsed(epochs.page({"test": frames(count, 20)}, "run")).models("Slider")
     assert slider["value"] == count - 1 and slider["end"] == max(1, count - 1)
+
+
+def test_the_same_page_has_the_same_bytes():
+    first, second = (epochs.page({"test": frames(2, 20)}, "run") for _ in range(2))
+    assert first == second

@@ -1,7 +1,18 @@
-"""Pictures of digits as people take them: drawn strokes on paper, in six kinds, and paper alone."""
+"""Draw digits as people photograph them: strokes on paper in six kinds, and paper without ink.
+
+`python -m experiments.photographs FOLDER` writes 120 pictures as FOLDER/test/<digit>/*.jpg, as many
+as `main.py --test` needs beside them in FOLDER/train, and 100 without ink as FOLDER-empty/*.jpg. It
+needs no network.
+"""
+
+import argparse
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+
+from experiments import answer
+from process.files import make_folder
 
 KINDS = ("scan", "tight", "phone", "ruled", "pencil", "field")
 # Ways to write each digit: strokes of points (x, y) in a box one high, smoothed before drawing.
@@ -115,3 +126,25 @@ def photograph(kind, digit, seed, size=None, mask_of=stroke_mask):
     picture = picture + random.normal(0, noise.get(kind, 0), (*size, 1))
     image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
     return image.filter(ImageFilter.GaussianBlur(max(size) / 1500)) if kind != "field" else image
+
+
+def write(folder):
+    """Write all pictures; raises UserError where that fails."""
+    for part, first, count in (("test", 5000, 2), ("train", 6000, 1)):
+        for digit in range(10):
+            make_folder(folder / part / f"{digit}")
+            for kind in KINDS[: 6 if part == "test" else 1]:
+                for i in range(count):
+                    picture = photograph(kind, digit, first + 10 * i + digit)
+                    picture.save(folder / part / f"{digit}" / f"{kind}-{i}.jpg", quality=88)
+    empty = folder.with_name(f"{folder.name}-empty")
+    make_folder(empty)
+    for i in range(100):
+        kind = KINDS[i % len(KINDS)]
+        photograph(kind, None, 7000 + i).save(empty / f"{kind}-{i}.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m experiments.photographs", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    answer("photographs", write, parser.parse_args().folder)
