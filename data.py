@@ -12,7 +12,7 @@ from typing import List, NamedTuple, Optional
 import mxnet as mx
 import numpy as np
 
-from datasets import folders, idx, mnist, mnist5k
+from datasets import folders, idx, layouts, mnist, mnist5k, tables
 from process.console import note
 from process.errors import UserError, check_signals
 from process.typed import within
@@ -65,12 +65,24 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named set of images; `names` are those of the classes, None where they are numbers."""
+    """A named set of images.
+
+    `names` are those of the classes, None where they are numbers; `files` those of the test
+    images, None where these have no files of their own. Where there is a validation set, it
+    chooses the best epoch, so that the test set does not.
+    """
 
     name: str
     train: Split
     test: Split
     names: Optional[list] = None
+    files: Optional[list] = None
+    val: Optional[Split] = None
+
+    @property
+    def chooser(self):
+        """Which part chooses the best epoch."""
+        return "test" if self.val is None else "val"
 
     @property
     def shape(self):
@@ -86,7 +98,7 @@ class Dataset:
     def fingerprint(self):
         """What a run's record keeps of this set."""
         digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
-        for split in (self.train, self.test):
+        for split in (self.train, self.test, *filter(None, [self.val])):
             for array in split:
                 digest.update(f"{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array))
@@ -107,6 +119,19 @@ def edges(images):
     border = np.ones(images.shape[2:], bool)
     border[1:-1, 1:-1] = False
     return images[..., border].mean(axis=(1, 2))
+
+
+def ground_of(split):
+    """How bright the edges of a part's images are, in the mean, in 0 to 1; of MNIST's 0."""
+    return round(float(edges(split.images).mean())) / 255
+
+
+def light_on_dark(edge):
+    """Whether images whose edges have this brightness, in the mean, are light on dark.
+
+    None between the two: they do not agree among themselves, or are of a middle grey.
+    """
+    return None if 64 <= edge < 192 else bool(edge < 128)
 
 
 def load_dataset(dataset, data_dir, network=DEFAULT):
@@ -174,9 +199,9 @@ READERS = {  # by --dataset
 def count_classes(data_dir):
     """The flag num_classes, in a dict, where it follows from folders of images."""
     folder = data_dir and Path(os.path.expanduser(data_dir))
-    if not (folder and folders.holds_images(folder)):
+    if not (folder and layouts.holds_images(folder)):
         return {}
-    return {"num_classes": len(folders.class_names(folder))}
+    return {"num_classes": len(layouts.class_names(folder))}
 
 
 def choose_dataset(dataset, data_dir, *records):
@@ -238,12 +263,18 @@ def check(dataset, network):
         raise UserError(
             f"--image_size and --color are for folders of images, and {dataset.name} has none"
         )
+    if network.prepare == "mnist" and not as_is:
+        raise UserError("--prepare mnist makes grey images of 28 x 28: leave --image_size and "
+                        "--color away")  # fmt: skip
     if dataset.names and len(dataset.names) != num_classes:
         raise UserError(
             f"{dataset.name} has {len(dataset.names)} classes, and the network is for "
             f"{num_classes}: choose another --data_dir, --prefix or --num_classes"
         )
-    for which, (_, labels) in (("training", dataset.train), ("test", dataset.test)):
+    parts = {"training": dataset.train, "test": dataset.test}
+    if dataset.val is not None:
+        parts["validation"] = dataset.val
+    for which, (_, labels) in parts.items():
         if not len(labels):
             raise UserError(f"{dataset.name}: the {which} set is empty")
         if labels.max() >= num_classes:
@@ -272,14 +303,21 @@ def check(dataset, network):
 
 def read_folder(folder, name, network=DEFAULT):
     """Read the four IDX files of a folder, or its folders of images."""
+    table = tables.find(folder)
+    if table and (folder.is_file() or not layouts.holds_idx(folder)):
+        return Dataset(name, *map(Split._make, tables.read(table)))
     if not folder.is_dir():
         raise UserError(
-            f"{folder} is not a folder: --data_dir wants one with four IDX files, or with a "
-            "folder of images for each class"
+            f"{folder} is not a folder: --data_dir wants one with four IDX files, with a folder of "
+            "images for each class, with mnist.npz, or with train.csv"
         )
-    if folders.holds_images(folder):
-        train, test, names = folders.read(folder, network.image_size, network.color)
-        return Dataset(name, Split(*train), Split(*test), names)
+    if layouts.holds_images(folder):
+        parts, names = folders.read(
+            folder, network.image_size, network.color, network.prepare == "mnist"
+        )
+        train, test = (Split(*parts[split][:2]) for split in SPLITS)
+        val = Split(*parts["val"][:2]) if "val" in parts else None
+        return Dataset(name, train, test, names, parts["test"].files, val)
     return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
 
 
@@ -321,13 +359,18 @@ def random_warps(shape, seed, epoch):
     return np.stack(rows, axis=1).astype(np.float32)
 
 
-def warp(images, affine):
-    """Apply maps of `random_warps` to images, (b, C, H, W) float32; what was outside is 0."""
+def warp(images, affine, ground=0.0):
+    """Apply maps of `random_warps` to images, (b, C, H, W) float32.
+
+    What was outside becomes as bright as the `ground`.
+    """
     grid = mx.nd.GridGenerator(affine, "affine", images.shape[2:])
-    return mx.nd.BilinearSampler(images, grid)
+    if not ground:
+        return mx.nd.BilinearSampler(images, grid)
+    return mx.nd.BilinearSampler(images - ground, grid) + ground
 
 
-def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=None):
+def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=None, ground=0.0):
     """Cut batches, each split over the workers, and a worker's share over its devices.
 
     Parameters
@@ -343,6 +386,8 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         Whose share it is, and of how many.
     warps : (N, 6) float32, optional
         How to augment the images, in their order in the batches: see `random_warps`.
+    ground : float, optional
+        How bright augmented images are where they have no pixels, in 0 to 1.
 
     Yields
     ------
@@ -366,7 +411,7 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
             image = mx.nd.array(split.images[order[part]], ctx, dtype="uint8")
             image = image.astype("float32") / 255
             if warps is not None:
-                image = warp(image, mx.nd.array(warps[part], ctx))
+                image = warp(image, mx.nd.array(warps[part], ctx), ground)
             label = mx.nd.array(split.labels[order[part]], ctx, dtype="int32")
             batch_labels = mx.nd.array(split.labels[rows], ctx, dtype="int32")
             slices.append((image, label, batch_labels))

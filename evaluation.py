@@ -59,7 +59,10 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         say(tell_unknown(unknown, trained, net, centers, ctx, answers, share))
     if plotting:
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
-        files = {**draw_test_set(trained, dataset, answers, centers, title), "csv": as_csv(rows)}
+        files = {
+            **draw_test_set(trained, dataset, answers, centers, title, words),
+            "csv": as_csv(rows),
+        }
         make_folder(run.out_dir)
         paths = {kind: run.picture(f"test.{kind}") for kind in files}
         write_together({paths[kind]: content for kind, content in files.items()})
@@ -67,8 +70,9 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
             say(f"{TEST_FILES[kind]}: {path}")
 
 
-def draw_test_set(trained, dataset, answers, centers, title):
-    """The feature map of the test set, as a picture and as a page: a dict of bytes."""
+def draw_test_set(trained, dataset, answers, centers, title, words):
+    """The feature map of the test set, as a picture and as a page, which marks what is wrong by
+    the method of these words: a dict of bytes."""
     from pictures.page import page  # bokeh takes a second to import
 
     prefix, (images, labels) = trained.run.prefix, dataset.test
@@ -83,7 +87,7 @@ def draw_test_set(trained, dataset, answers, centers, title):
         distances = np.stack([answers.distance, own], axis=1)
     found = {EVAL_METHODS[method].words: classes for method, classes in answers.found.items()}
     to_explore = page(
-        dots.points, images, labels, found, distances, trained.names, f"{prefix}: {title}"
+        dots, images, found, distances, trained.names, f"{prefix}: {title}", words, dataset.files
     )
     return {"png": picture, "html": to_explore}
 

@@ -128,9 +128,11 @@ def test(args):
     from evaluation import test
     from runs.trained import load_data, open_run
 
-    method = args.given.get("eval_method", recipe.Recipe.eval_method)
-    wanted = f"--eval_method {method}" if recipe.EVAL_METHODS[method].needs_centers else None
+    method = args.given.get("eval_method")
+    knn = method and recipe.EVAL_METHODS[method].needs_centers
+    wanted = f"--eval_method {method}" if knn else None
     trained = open_run(run_of(args), args.given, needs_centers_for=wanted)
+    method = method or trained.method
     ctx = first_context(args)
     dataset = load_data([trained], args.dataset, args.data_dir)
     test(trained, dataset, ctx, method, args.given.get("plotting"), args.unknown, args.reject)
@@ -154,10 +156,15 @@ def predict(args):
     from runs.trained import open_run
 
     limited = args.threshold is not None or args.reject is not None
-    wanted = "--threshold or --reject" if limited else None
+    method, wanted = args.given.get("eval_method"), None
+    if limited:
+        method, wanted = "knn", "--threshold or --reject"  # which are distances
+    elif method and recipe.EVAL_METHODS[method].needs_centers:
+        wanted = f"--eval_method {method}"
     trained = open_run(run_of(args), args.given, needs_centers_for=wanted, tell=note)
     threshold = args.threshold if args.reject is None else trained.threshold(args.reject)
-    predict(trained, args.predict, first_context(args), args.format, threshold, args.invert)
+    method = method or trained.method
+    predict(trained, args.predict, first_context(args), method, args.format, threshold)
 
 
 @rank_0
@@ -223,8 +230,14 @@ def check(args, error):
         error("--threshold goes with --predict")
     if args.reject is not None and not (args.predict or args.unknown or args.export):
         error("--reject goes with --predict, --unknown or --export")
-    if (args.invert or args.format != "text") and not args.predict:
-        error("--invert and --format go with --predict")
+    if args.format != "text" and not args.predict:
+        error("--format goes with --predict")
+    limits = [limit for limit in (args.threshold, args.reject) if limit is not None]
+    if limits and args.predict and args.given.get("eval_method") == "softmax":
+        error("--threshold and --reject are distances: leave --eval_method softmax away")
+    for flag, paths in (("--predict", args.predict or ()), ("--unknown", [args.unknown])):
+        if "" in paths:
+            error(f"{flag} has an empty path")
     if args.unknown and not args.test:
         error("--unknown goes with --test")
     if given.num_classes * given.feature_size >= 2**31 - 1:
@@ -301,6 +314,9 @@ def new_parser():
     add(group, "--image_size", "width and height, in pixels, to which the images of a folder are "
         "resized")
     add(group, "--color", "keep the colours of a folder's images")
+    add(group, "--prepare", "mnist: find the digit in an image file, and turn, scale and center it "
+        "as MNIST's are; none: resize the whole image; auto: mnist for --predict and --unknown "
+        "where the run was trained on MNIST or the like, otherwise none")
     add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")
@@ -334,7 +350,6 @@ def new_parser():
     add(group, "--reject", "call an image unknown whose nearest center is farther than that of "
         "all but this share of the test images, for example 0.05; also with --unknown, and kept "
         "by --export", type=arguments.share)
-    add(group, "--invert", "exchange dark and light in the images", action="store_true")
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "

@@ -27,6 +27,7 @@ EVAL_METHODS = {  # what utils.classify computes, and runs.record.Epoch keeps
     "knn": EvalMethod("nearest center", "KNN search", needs_centers=True),
 }
 LR_SCHEDULES = ("step", "cosine")
+PREPARE = ("auto", "mnist", "none")  # see runs.trained.Trained.prepares
 DATASETS = ("auto", "mnist", "fashion_mnist", "mnist5k")  # what data.READERS reads
 # What float32, in which MXNet computes, holds with some room.
 SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
@@ -50,6 +51,7 @@ class Network:
     # Squared, and times the networks' 32 channels, the most numbers that MXNet's arrays hold.
     image_size: int = within(16, 8191, default=28)
     color: bool = False
+    prepare: str = one_of(PREPARE, default="auto")
 
     @classmethod
     def names(cls):
@@ -125,7 +127,9 @@ class Recipe(Network):
     def flags(self):
         """The flags as a record keeps them."""
         # A second training has center loss anyway.
-        dropped = ("second", "center_loss") if self.second else ("second",)
+        dropped = {"second", "center_loss"} if self.second else {"second"}
+        if self.prepare == Network.prepare:  # not in older records
+            dropped.add("prepare")
         return {name: value for name, value in asdict(self).items() if name not in dropped}
 
     @classmethod

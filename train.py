@@ -1,20 +1,23 @@
 """Training: the loop over the epochs, and what an epoch reports and saves."""
 
 import contextlib
+import math
 import time
 
 import mxnet as mx
 import numpy as np
 
-from data import SPLITS, batches, random_warps
+from data import SPLITS, batches, ground_of, random_warps
 from learner import Learner, centers_of
 from pictures.album import Album
-from process.console import progress, say
+from process.console import progress, say, warn
 from process.errors import Ended, UserError
 from recipe import EVAL_METHODS
 from runs.record import Epoch
 from utils import CHANNELS, accuracies, check_finite, classify
 
+GUESSING = 0.97  # of the loss of guessing: a network above it has learnt nothing
+CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
 READ_EVERY = 8  # steps between two looks at the losses
 
 
@@ -73,6 +76,7 @@ class Keeper:
         self.run, self.record, self.dataset = plan.run, plan.record, plan.dataset
         self.album = Album(plan.run, plan.record)
         self.finished = plan.first
+        self.parts = (*SPLITS, "val") if self.dataset.val is not None else tuple(SPLITS)
 
     def begin(self):
         """Give the learner what it starts from, and say what is begun."""
@@ -89,13 +93,19 @@ class Keeper:
             f"{self.dataset.name} ({len(self.dataset.train.labels)} images) with "
             f"{', '.join(map(str, learner.contexts))}"
         )
+        classes = len(self.dataset.classes)
+        if not self.finished and classes > CLASSES_A_FEATURE * record.recipe.feature_size:
+            say(
+                f"{record.recipe.feature_size} features are few for {classes} classes: a larger "
+                "--feature_size separates them better"
+            )
         if self.finished and not run.has_history(record):  # it was killed while it drew
             self.draw(self.evaluate())
 
     def evaluate(self):
         """The `Answers` of the network, by split."""
         centers, ctx = centers_of(self.learner.center_loss), self.learner.contexts[0]
-        splits = {name: getattr(self.dataset, name) for name in SPLITS}
+        splits = {name: getattr(self.dataset, name) for name in self.parts}
         return {
             name: classify(self.learner.net, centers, split.images, ctx, self.dataset.classes)
             for name, split in splits.items()
@@ -117,7 +127,8 @@ class Keeper:
         means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
         answers = self.evaluate()
         accuracy = {
-            name: accuracies(answers[name], getattr(self.dataset, name).labels) for name in SPLITS
+            name: accuracies(answers[name], getattr(self.dataset, name).labels)
+            for name in self.parts
         }
         epoch = Epoch(
             epoch=len(record.history),
@@ -127,9 +138,9 @@ class Keeper:
             softmax_loss=means.get("softmax"),
             center_loss=means.get("center"),
             seconds=round(seconds, 6),
-            **{f"{name}_{m}": accuracy[name].get(m) for name in SPLITS for m in EVAL_METHODS},
+            **{f"{name}_{m}": accuracy[name].get(m) for name in self.parts for m in EVAL_METHODS},
         )
-        self.save(best=record.append(epoch, answers["test"].distance))
+        self.save(best=record.append(epoch, answers[self.dataset.chooser].distance))
         self.draw(answers)
         say(
             f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
@@ -157,12 +168,27 @@ class Keeper:
 
     def say_how_it_went(self):
         record, method = self.record, self.record.recipe.eval_method
+        chosen_by = {"val": "validation", "test": "test"}[record.chooser]
+        words = EVAL_METHODS[method].words
         say(
-            f"Best test accuracy by {EVAL_METHODS[method].words}: {record.best.accuracy:.4f} "
+            f"Best {chosen_by} accuracy by {words}: {record.best.accuracy:.4f} "
             f"in epoch {record.best.epoch}, kept in {self.run.best}; "
-            f"last: {record.history[-1].accuracy('test', method):.4f}\n"
+            f"last: {record.history[-1].accuracy(record.chooser, method):.4f}\n"
             f"History{' and pictures' * record.recipe.plotting}: {self.run.picture('*')}"
         )
+        if still_guesses(record):
+            warn(
+                f"{self.run.prefix} has learnt nothing: its loss is that of guessing among "
+                f"{record.recipe.num_classes} classes. Try a lower --lr, a smaller --batch_size, "
+                "more --epochs, or a larger --feature_size"
+            )
+
+
+def still_guesses(record):
+    """Whether the softmax loss of the last epoch is that of equal probabilities, ln of the number
+    of classes that are there."""
+    loss = record.history[-1].softmax_loss
+    return loss is not None and loss > GUESSING * math.log(len(record.dataset.classes))
 
 
 @contextlib.contextmanager
@@ -214,6 +240,7 @@ def train_epoch(learner, split, epoch):
     """
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
+    ground = ground_of(split) if recipe.augment else 0.0
     pending, losses, sizes = [], [], []
 
     def read(count):
@@ -225,8 +252,9 @@ def train_epoch(learner, split, epoch):
     hidden = None if workers.leads else True  # None: where there is no terminal
     with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", disable=hidden) as bar:
         for slices in batches(
-            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps
-        ):
+            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps,
+            ground,
+        ):  # fmt: skip
             learner.set_learning_rates(epoch + len(sizes) * recipe.batch_size / len(order))
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))

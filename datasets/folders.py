@@ -3,164 +3,95 @@
 import collections
 import contextlib
 import hashlib
-import io
-import os
-import re
 import threading
-import warnings
 from pathlib import Path
+from typing import List, NamedTuple, Optional
 
 import numpy as np
 import psutil
-from PIL import Image, ImageOps
 
-from process.console import printable, progress, say, warn
+from datasets import digits
+from datasets.images import open_image, quiet, read_image
+from datasets.layouts import list_splits
+from process.console import progress, warn
 from process.cores import physical_cores
 from process.errors import UserError, check_signals
-from process.files import read_file
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
-TEST_SHARE = 10  # one image of so many, where no test images are set apart
-NAMED = 3  # files that a message names
+UNREADABLE, NO_INK = "not a readable image", "no ink found"
 
 
-def holds_images(folder):
-    """Whether a data set's folder has folders in it, and none of IDX's files."""
-    with contextlib.suppress(OSError):
-        there = visible(folder)
-        idx = any(re.search(r"(images|labels)[-.]idx\d", path.name) for path in there)
-        return not idx and any(map(Path.is_dir, there))
-    return False
+class Part(NamedTuple):
+    """A part of a set: `images` (N, C, H, W) uint8, `labels` (N,) int32 and their `files`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    files: List[Path]
 
 
-def visible(folder):
-    return sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+class Decoded(NamedTuple):
+    """An image file, read: `pixels` (C, H, W) uint8 and, where it was prepared, the `box` of its
+    ink, (left, top, right, bottom); or the `fault` why there are none."""
+
+    pixels: Optional[np.ndarray] = None
+    box: Optional[tuple] = None
+    fault: Optional[str] = None
 
 
-def class_names(folder):
-    """The names of the classes, those of the folders of the training images, sorted.
-
-    Raises
-    ------
-    UserError
-        There are not two or more, or two are the same but for case.
-    """
-    root = train_folder(folder)
-    names = [path.name for path in visible(root) if path.is_dir()]
-    if len(names) < 2:
-        raise UserError(
-            f"{root} has {len(names)} folder(s) of images, but classes need two: "
-            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*"
-        )
-    seen = {}
-    for name in names:
-        if not name.isprintable() or name == "unknown":  # which refused images are called
-            raise UserError(f"{root} has a class that must have another name: {name!r}")
-        if name.lower() in seen:
-            raise UserError(
-                f"{root} has the classes {seen[name.lower()]} and {name}, which differ in case "
-                "only: rename or join them"
-            )
-        seen[name.lower()] = name
-    return names
-
-
-def train_folder(folder):
-    """Where the folders of the training classes are: in ``train``, or directly in `folder`."""
-    there = [name for name in ("train", "test") if (folder / name).is_dir()]
-    if there == ["test"]:
-        raise UserError(f"{folder} has test images in {folder / 'test'}, but no folder train")
-    return folder / "train" if there else folder
-
-
-def read(folder, size, color):
+def read(folder, size, color, prepare=False):
     """Read a data set of folders.
 
     Parameters
     ----------
     folder : Path
-        With ``train/<class>/*`` and ``test/<class>/*``; without ``test`` a tenth of every class is
-        set apart, the same as long as the files are.
+        With ``train/<class>/*``, ``test/<class>/*`` and perhaps ``val/<class>/*``; without the
+        latter two a tenth of every class is set apart, the same as long as the files are.
     size : int
         To how many pixels each side is brought.
     color : bool
         Whether images have three channels or, grey, one.
+    prepare : bool
+        Whether they are prepared as MNIST's digits were; `size` is 28 then, and `color` False.
 
     Returns
     -------
-    train, test : (images, labels)
-        (N, 1 or 3, size, size) uint8, and (N,) int32, the places of the classes in `names`.
+    dict of str to Part
+        By ``train``, ``test`` and, where the folder has it beside ``test``, ``val``.
     names : list of str
+        The classes.
 
     Raises
     ------
     UserError
         The folders are none of the above, a class has no image, or memory is too small.
     """
-    names = class_names(folder)
-    root = train_folder(folder)
-    files = [list_class(root / name) for name in names]
-    if root != folder and (folder / "test").is_dir():
-        test_files = list_test(folder / "test", names)
-    else:
-        files = [sorted(paths, key=by_hash) for paths in files]
-        counts = [max(1, len(paths) // TEST_SHARE) for paths in files]
-        test_files = [sorted(paths[:count]) for paths, count in zip(files, counts)]
-        files = [sorted(paths[count:]) for paths, count in zip(files, counts)]
-        say(
-            f"{folder} has no folder test: one image of {TEST_SHARE} of each class is set apart "
-            "as the test set, chosen by the names of the files"
-        )
-    for name, paths in zip(names, files):
-        if not paths:
-            raise UserError(
-                f"{root / name} has no image to train with: a class needs one, or two where there "
-                "is no folder test"
-            )
+    files, names = list_splits(folder)
     shape = (3 if color else 1, size, size)
-    splits = [read_files(paths, shape) for paths in (files, test_files)]
-    missing = np.setdiff1d(np.arange(len(names)), splits[0][1])
+    splits = {split: read_files(files[split], shape, prepare) for split in ("train", "val", "test")
+              if split in files}  # fmt: skip
+    missing = np.setdiff1d(np.arange(len(names)), splits["train"].labels)
     if len(missing):
-        raise UserError(f"{root / names[missing[0]]} has no image that can be read")
-    return (*splits, names)
+        raise UserError(f"the class {names[missing[0]]} in {folder} has no image that can be read")
+    count_repeated(splits)
+    return splits, names
 
 
-def by_hash(path):
-    """Sorts files in an order that has nothing to do with their names and never changes."""
-    return hashlib.sha256(os.fsencode(path.name)).digest()
+def count_repeated(splits):
+    """Say how many images of the other parts are also in the training set."""
+    trained = set(map(digest, splits["train"].images))
+    for split, part in splits.items():
+        again = [path for path, image in zip(part.files, part.images) if digest(image) in trained]
+        if split != "train" and again:
+            warn(
+                f"{len(again)} of {len(part.files)} images in {split} are also in train, "
+                f"for example {again[0]}: its accuracy is that of images seen in training"
+            )
 
 
-def list_test(folder, names):
-    """The test images of each class."""
-    there = {path.name: path for path in visible(folder) if path.is_dir()}
-    unknown = sorted(there.keys() - set(names))
-    if unknown:
-        raise UserError(
-            f"{folder / unknown[0]} holds test images of a class that has no training images"
-        )
-    return [list_class(there[name]) if name in there else [] for name in names]
+def digest(image):
+    return hashlib.sha1(image.tobytes()).digest()
 
 
-def list_class(folder):
-    """The images of a class."""
-    paths = visible(folder)
-    for path in paths:
-        if path.is_dir():
-            raise UserError(f"{path} is a folder within a class, where only images may be")
-    images = [path for path in paths if path.suffix.lower() in FORMATS]
-    others = [path for path in paths if path.suffix.lower() not in FORMATS]
-    if others:
-        warn(f"{some(others)}: left out, for the name ends in none of {', '.join(FORMATS)}")
-    return images
-
-
-def some(paths):
-    """The first of some files, and how many they are."""
-    named = ", ".join(map(printable, paths[:NAMED]))
-    return f"{named}, ... ({len(paths)} files)" if len(paths) > NAMED else named
-
-
-def read_files(files, shape):
+def read_files(files, shape, prepare=False):
     """Decode the images of classes.
 
     Parameters
@@ -168,61 +99,81 @@ def read_files(files, shape):
     files : list of list of Path
         One list a class.
     shape : (C, H, W)
+    prepare : bool, optional
 
     Returns
     -------
-    images : (N, C, H, W) uint8
-    labels : (N,) int32
-        Those that cannot be read are left out, with a warning.
+    Part
+        Of those that can be read; the others are named.
     """
     paths = [path for one in files for path in one]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, files)))
-    size = len(paths) * int(np.prod(shape))
+    check_memory(len(paths), shape)
+    images, _, faults = decode_all(paths, shape, prepare)
+    for fault in (UNREADABLE, NO_INK):
+        skipped = [str(path) for path, each in zip(paths, faults) if each == fault]
+        if skipped:
+            warn(f"skipped: {fault}: {', '.join(skipped)}")
+    whole = np.array([fault is None for fault in faults], bool)
+    part = Part(images[whole], labels[whole], [p for p, good in zip(paths, whole) if good])
+    flat = np.ptp(part.images.reshape(len(part.images), int(np.prod(shape))), axis=1) == 0
+    blank = [part.files[i] for i in np.flatnonzero(flat)]
+    if blank:
+        warn(f"images of a single grey: {', '.join(map(str, blank))}")
+    return part
+
+
+def check_memory(count, shape):
+    """Raise UserError where so many images would take more than half of the free memory."""
+    size = count * int(np.prod(shape))
     if size > psutil.virtual_memory().available / 2:
         raise UserError(
-            f"{len(paths)} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
+            f"{count} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
             "more than half of the free memory: choose a smaller --image_size"
         )
-    images, whole = decode_all(paths, shape)
-    if not whole.all():
-        broken = [path for path, good in zip(paths, whole) if not good]
-        warn(f"{some(broken)}: left out, for it is no image that can be read")
-    return images[whole], labels[whole]
 
 
-def decode(paths, shape):
-    """Images (C, H, W) uint8, or None where one cannot be read."""
-    return [image if good else None for image, good in zip(*decode_all(paths, shape))]
+def decode(paths, shape, prepare=False):
+    """Read image files, a list of Decoded; parameters are those of `decode_all`."""
+    return [
+        Decoded(image if fault is None else None, box, fault)
+        for image, box, fault in zip(*decode_all(paths, shape, prepare))
+    ]
 
 
-def decode_all(paths, shape):
+def decode_all(paths, shape, prepare=False):
     """Decode images, in as many threads as there are cores: Pillow does not hold them up.
 
     Parameters
     ----------
     paths : list of Path
     shape : (C, H, W)
+    prepare : bool, optional
+        Whether they are prepared as MNIST's digits were.
 
     Returns
     -------
     images : (N, C, H, W) uint8
-    whole : (N,) bool
-        Which of them could be read.
+    boxes, faults : list
+        As a `Decoded` has them.
 
     Raises
     ------
     Interrupted
         Before the next image, if a signal has come.
     """
-    images, whole = np.empty((len(paths), *shape), np.uint8), np.zeros(len(paths), bool)
+    images = np.empty((len(paths), *shape), np.uint8)
+    boxes, faults = [None] * len(paths), [UNREADABLE] * len(paths)
     places = iter(range(len(paths)))  # from which each thread takes its next image
 
-    def work(prepare=lambda place: None):
+    def work(begin=lambda place: None):
         for i in places:
-            prepare(i)
+            begin(i)
             with contextlib.suppress(ValueError):
-                images[i] = read_image(paths[i], shape)
-                whole[i] = True
+                one = read_digit(paths[i]) if prepare else Decoded(read_image(paths[i], shape))
+                boxes[i], faults[i] = one.box, one.fault
+                if one.fault is None:
+                    images[i] = one.pixels
 
     def report(place):
         check_signals()
@@ -237,7 +188,7 @@ def decode_all(paths, shape):
             collections.deque(places, maxlen=0)  # nothing is left to the helpers
         for helper in helpers:
             helper.join()
-    return images, whole
+    return images, boxes, faults
 
 
 def start_threads(count, work):
@@ -251,48 +202,14 @@ def start_threads(count, work):
     return threads
 
 
-@contextlib.contextmanager
-def quiet():
-    """Without the warnings of decoders; around threads, not in them: the filters are the same."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def read_image(path, shape):
-    """Read an image as people see it: upright, transparent parts white.
-
-    Parameters
-    ----------
-    path : Path
-    shape : (C, H, W)
-
-    Returns
-    -------
-    (C, H, W) uint8
-
-    Raises
-    ------
-    ValueError
-        It cannot be read.
-    """
-    channels, height, width = shape
-    mode = "RGB" if channels == 3 else "L"
-    try:
-        content = io.BytesIO(read_file(path))
-        with Image.open(content, formats=sorted(set(FORMATS.values()))) as image:
-            image.draft(mode, (width, height))  # a JPEG need not be decoded whole
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if "A" in image.getbands() or "transparency" in image.info:
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            image = image.convert(mode)
-            if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
-    except Exception as error:  # decoders fail in many ways
-        raise ValueError(f"{path} cannot be read as an image") from error
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+def read_digit(path):
+    """Read an image file as a digit of MNIST; raises ValueError where it cannot be read."""
+    image, full = open_image(path, "L", (digits.WORKING_SIDE,) * 2)
+    prepared = digits.prepare(image)
+    if prepared is None:
+        return Decoded(fault=NO_INK)
+    box = prepared.box and tuple(
+        round(place * whole / side)
+        for place, whole, side in zip(prepared.box, full * 2, image.size * 2)
+    )
+    return Decoded(prepared.pixels[np.newaxis], box)

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import psutil
 
+from process.console import note, printable
 from process.errors import UserError
 from process.files import open_regular
 
@@ -53,7 +54,11 @@ def read_split(folder, split):
         images = images[..., np.newaxis]
     if images.shape[3] not in (1, 3):
         raise UserError(f"{path}: its images have {images.shape[3]} channels instead of 1 or 3")
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(np.int32)
+    upright = (0, 3, 1, 2)
+    if path.name.startswith("emnist"):  # whose images lie on their side, and are mirrored
+        upright = (0, 3, 2, 1)
+        note(f"{printable(path)}: EMNIST's images are transposed, and are turned upright")
+    return np.ascontiguousarray(images.transpose(upright)), labels.astype(np.int32)
 
 
 def find_idx(folder, split, part):

@@ -45,7 +45,7 @@ def export(trained, share=None):
     path = trained.run.out_dir / f"{trained.run.prefix}.onnx"
     make_folder(path.parent)
     images = random_images(trained.image_shape)
-    facts = (trained.names, threshold, trained.classes)
+    facts = (trained.names, threshold, trained.classes, how_to_answer(trained))
     write_atomically(path, to_onnx(net, centers, trained.image_shape, images, *facts))
     outputs = "output, feature, distance" if trained.centers else "output, feature"
     say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} images")
@@ -68,7 +68,21 @@ def random_images(shape):
     return (drawn * random.uniform(size=(COMPARED, *shape)) * brightness).astype(np.uint8)
 
 
-def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
+def how_to_answer(trained):
+    """What turns an image file into --predict's answer, as metadata."""
+    polarity = {True: "light on dark", False: "dark on light", None: "any"}
+    preparation = "upright as its EXIF says, transparent parts white, resized by Pillow's BILINEAR"
+    if trained.prepares:
+        preparation = "prepare() of datasets/digits.py: the ink is found, turned light on dark, "
+        preparation += "scaled into 20 x 20 and centered by its mass in 28 x 28"
+    return {
+        "preparation": preparation,
+        "polarity": polarity[trained.light_on_dark],
+        "eval_method": trained.method,
+    }
+
+
+def to_onnx(net, centers, image_shape, images, names, threshold, trained=None, more=None):
     """Turn a network and its centers into an ONNX model, and compare the model with MXNet.
 
     The model's input ``image`` is (batch, C, H, W) float32, pixel / 255, with any batch. Its
@@ -93,6 +107,8 @@ def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
         The smallest distance beyond which an image is unknown.
     trained : (K,) int array, optional
         The classes that were trained; the centers of others lie where they were initialized.
+    more : dict of str to str, optional
+        More metadata.
 
     Returns
     -------
@@ -121,7 +137,7 @@ def to_onnx(net, centers, image_shape, images, names, threshold, trained=None):
             metadata["threshold"] = repr(float(threshold))
         if trained is not None and len(trained) < len(names):
             metadata["trained"] = json.dumps(trained.tolist())
-        helper.set_model_props(model, metadata)
+        helper.set_model_props(model, {**metadata, **(more or {})})
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString()
         compare_with_mxnet(content, net, centers, images)

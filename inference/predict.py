@@ -3,23 +3,24 @@
 import csv
 import io
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from data import edges
-from datasets import folders
+from datasets import folders, layouts
+from datasets.images import FORMATS
 from process.console import printable, say, warn
 from process.errors import UserError, check_signals
 from utils import classify
 
 AT_ONCE = 500  # images that are read before they are answered
-COLUMNS = ("path", "class", "probability", "nearest_center", "distance")
+COLUMNS = ("path", "class", "probability", "nearest_center", "distance", "class_prediction")
 UNKNOWN = "unknown"
+AS_IT_WAS = folders.Decoded()
 
 
-def predict(trained, paths, ctx, form="text", threshold=None, invert=False):
+def predict(trained, paths, ctx, method, form="text", threshold=None):
     """Print for each image which class it is of, by the best network of a run.
 
     Parameters
@@ -28,54 +29,55 @@ def predict(trained, paths, ctx, form="text", threshold=None, invert=False):
     paths : list of str
         Files, and folders of them.
     ctx : mxnet.Context
+    method : str
+        One of `recipe.EVAL_METHODS`, by which an image is answered.
     form : {'text', 'csv', 'json'}
         Of the lines.
     threshold : float, optional
         The distance to the nearest center beyond which an image is unknown.
-    invert : bool
-        Whether to exchange dark and light.
 
     Raises
     ------
     UserError
-        Anything that the user can mend; images that cannot be read are named at the end.
+        Anything that the user can mend; files that cannot be read are named at the end.
     """
     paths = image_files(paths)
     net, centers = trained.on(ctx)
     broken, unlike = [], 0
     if form == "csv":
-        say(line(COLUMNS, "csv"))
+        say(line(COLUMNS, "csv"), exact=True)
     for start in range(0, len(paths), AT_ONCE):
         check_signals()
         chunk = paths[start : start + AT_ONCE]
-        decoded = folders.decode(chunk, trained.image_shape)
-        broken += [path for path, image in zip(chunk, decoded) if image is None]
-        read = [(path, image) for path, image in zip(chunk, decoded) if image is not None]
-        if not read:
-            continue
-        images = np.stack([image for _, image in read])
-        images = 255 - images if invert else images
-        unlike += int(trained.is_unlike(edges(images)).sum())
-        answers = classify(net, centers, images, ctx, trained.classes)
-        for (path, _), row in zip(read, rows(trained, answers, threshold)):
-            say(line((str(path), *row), form))
+        decoded = folders.decode(chunk, trained.image_shape, trained.prepares)
+        broken += [path for path, one in zip(chunk, decoded) if one.fault == folders.UNREADABLE]
+        answered = iter(())
+        if any(one.fault is None for one in decoded):
+            images = np.stack([one.pixels for one in decoded if one.fault is None])
+            unlike += int(trained.is_unlike(edges(images)).sum())
+            answers = classify(net, centers, images, ctx, trained.classes)
+            answered = rows(trained, answers, method, threshold)
+        for path, one in zip(chunk, decoded):
+            row = next(answered) if one.fault is None else (None,) * (len(COLUMNS) - 1)
+            text = line((str(path), *row), form, method, one)
+            if text is not None:
+                say(text, exact=form == "csv")
     if unlike:
-        other = "dark on light" if trained.light_on_dark else "light on dark"
-        advice = "leave --invert away" if invert else "--invert turns images"
-        warn(f"{unlike} of {len(paths)} images are {other}, unlike those of training: {advice}")
+        warn(trained.unlike_in_words(unlike, f"of {len(paths)} images"))
     if broken:
-        raise UserError(f"{folders.some(broken)}: no image that can be read")
+        raise UserError(f"{folders.UNREADABLE}: {', '.join(map(str, broken))}")
 
 
-def rows(trained, answers, threshold):
+def rows(trained, answers, method, threshold):
     """All columns but the path, for each image."""
-    for i, predicted in enumerate(answers.found["softmax"]):
-        name, near = trained.name_of(predicted), (None, None)
+    for i, found in enumerate(answers.found[method]):
+        name, near = trained.name_of(found), (None, None)
         if answers.distance is not None:
             distance = float(answers.distance[i])
             near = (trained.name_of(answers.found["knn"][i]), round(distance, 6))
             name = UNKNOWN if threshold is not None and distance > threshold else name
-        yield (name, round(float(answers.probability[i]), 6), *near)
+        predicted = trained.name_of(answers.found["softmax"][i])
+        yield (name, round(float(answers.probability[i]), 6), *near, predicted)
 
 
 def image_files(paths):
@@ -89,17 +91,13 @@ def image_files(paths):
     files = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = []
-            for root, _, names in os.walk(path, onerror=refuse):
-                check_signals()
-                inside += [Path(root, name) for name in names]
-            files += sorted(one for one in inside if one.suffix.lower() in folders.FORMATS)
+            files += filter(layouts.is_image, layouts.walk(path, onerror=refuse))
         elif path.exists():
             files.append(path)
         else:
             raise UserError(f"{path} is not there")
     if not files:
-        raise UserError(f"{', '.join(paths)}: no file's name ends in {', '.join(folders.FORMATS)}")
+        raise UserError(f"{', '.join(paths)}: no file's name ends in {', '.join(FORMATS)}")
     return files
 
 
@@ -107,14 +105,32 @@ def refuse(error):
     raise UserError(f"{error.filename} cannot be read ({error.strerror})") from error
 
 
-def line(row, form):
-    """A row, whose columns are `COLUMNS`, as text, CSV or JSON."""
+def line(row, form, method="softmax", image=AS_IT_WAS):
+    """A row, whose columns are `COLUMNS`, as text, CSV or JSON.
+
+    An image without ink is unknown; one that cannot be read has a line in JSON alone, None
+    elsewhere.
+    """
+    path, name, probability, nearest, distance, predicted = row
+    if image.fault == folders.NO_INK:
+        name = UNKNOWN
     if form == "json":
-        return json.dumps(dict(zip(COLUMNS, row)))
+        there = {} if image.box is None else {"box": image.box}
+        fault = {} if image.fault is None else {"fault": image.fault}
+        return json.dumps({**dict(zip(COLUMNS, (path, name, *row[2:]))), **there, **fault})
+    if image.fault == folders.UNREADABLE:
+        return None
     if form == "csv":
         file = io.StringIO()
-        csv.writer(file).writerow("" if one is None else one for one in row)
+        cells = (path, name, *row[2:])
+        csv.writer(file).writerow("" if one is None else one for one in cells)
         return file.getvalue()[: -len("\r\n")]
-    path, name, probability, nearest, distance = row
-    near = "" if nearest is None else f", nearest center {nearest} at {distance:.4g}"
-    return f"{printable(path)}: {name} (probability {probability:.4f}{near})"
+    if image.fault:
+        return f"{printable(path)}: {name} ({image.fault})"
+    if method == "knn":
+        why = f"nearest center {nearest} at {distance:.4g}, "
+        why += f"class prediction {predicted} with probability {probability:.4f}"
+    else:
+        near = "" if nearest is None else f", nearest center {nearest} at {distance:.4g}"
+        why = f"probability {probability:.4f}{near}"
+    return f"{printable(path)}: {name} ({why})"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from data import edges
 from datasets import folders, idx
+from datasets.images import FORMATS
 from inference.predict import image_files
 from process.console import warn
 from process.errors import UserError
@@ -37,7 +39,7 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
     from sklearn.metrics import roc_auc_score  # half a second, wanted here only
 
     share = REJECTED if share is None else share
-    images = read_unknown(Path(path), trained.image_shape)
+    images = read_unknown(Path(path), trained)
     unknown = classify(net, centers, images, ctx, trained.classes)
     scores = {"largest class probability": (-known.probability, -unknown.probability)}
     if centers is not None:
@@ -51,20 +53,32 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
     return "\n".join(lines)
 
 
-def read_unknown(path, shape):
-    """Images (N, C, H, W) uint8 of an IDX file, or of image files."""
-    if path.is_file() and path.suffix.lower() not in folders.FORMATS:
+def read_unknown(path, trained):
+    """Images (N, C, H, W) uint8 of an IDX file, or of image files, as a run takes them."""
+    shape = tuple(trained.image_shape)
+    if path.is_file() and path.suffix.lower() not in FORMATS:
+        # Its header is compared with the free memory before it is read.
+        idx.inspect(path, (3, 4), (idx.BYTES,))
         images = idx.read_idx(path, (3, 4), (idx.BYTES,))
-        images = images.reshape(*images.shape[:3], -1).transpose(0, 3, 1, 2)
+        images = images[..., np.newaxis] if images.ndim == 3 else images
+        images = images.transpose(0, 3, 1, 2)
         if not len(images):
             raise UserError(f"{path} has no image")
-        if images.shape[1:] != tuple(shape):
-            raise UserError(f"{path}: its images are {images.shape[1:]}, not {tuple(shape)}")
-        return images
-    decoded = folders.decode(image_files([str(path)]), shape)
-    whole = [image for image in decoded if image is not None]
-    if len(whole) < len(decoded):
-        warn(f"{len(decoded) - len(whole)} images of {path} cannot be read")
-    if not whole:
-        raise UserError(f"{path} has no image that can be read")
-    return np.stack(whole)
+        if images.shape[1:] != shape:
+            raise UserError(f"{path}: its images are {images.shape[1:]}, not {shape}")
+    else:
+        paths = image_files([str(path)])
+        folders.check_memory(len(paths), shape)
+        decoded = folders.decode(paths, shape, trained.prepares)
+        for fault in (folders.UNREADABLE, folders.NO_INK):
+            count = sum(one.fault == fault for one in decoded)
+            if count:
+                warn(f"{count} images of {path} are skipped: {fault}")
+        whole = [one.pixels for one in decoded if one.fault is None]
+        if not whole:
+            raise UserError(f"{path} has no image that can be read")
+        images = np.stack(whole)
+    unlike = int(trained.is_unlike(edges(images)).sum())
+    if unlike:
+        warn(trained.unlike_in_words(unlike, f"unknown images of {path}"))
+    return images

@@ -24,7 +24,7 @@ class Album:
         self.run, self.record = run, record
 
     def clear(self):
-        """Remove all pictures under this run's name."""
+        """Remove all pictures under this run's name, and the model that was exported from it."""
         self.remove(lambda path: True)
 
     def remove_strangers(self):
@@ -33,8 +33,9 @@ class Album:
         self.remove(lambda path: figure.run_of(path) not in ours)
 
     def remove(self, unwanted):
-        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)|curves\.png)"
-        name = re.escape(self.run.prefix) + picture
+        picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)"
+        picture += r"|curves\.png|epochs\.html)"
+        name = rf"{re.escape(self.run.prefix)}({picture}|\.onnx)"
         for path in self.run.out_dir.iterdir():
             if re.fullmatch(name, path.name) and unwanted(path):
                 try:
@@ -52,7 +53,8 @@ class Album:
             Those to ``train`` and ``test``.
         centers : (num_classes, feature_size) float32, or None
         last : bool
-            Whether it is the run's last epoch, after which curves and GIFs are drawn.
+            Whether it is the run's last epoch, after which curves, GIFs and the page of all
+            epochs are drawn.
         """
         try:
             if self.record.recipe.plotting:
@@ -85,13 +87,20 @@ class Album:
         write_atomically(self.run.picture("curves.png"), drawn)
 
     def draw_gifs(self, dataset):
-        recipe = self.record.recipe
+        recipe, parts = self.record.recipe, {}
         for split in SPLITS:
             frames = self.frames(split)
             if frames:
+                parts[SPLITS[split]] = frames
                 sizes = recipe.num_classes, recipe.feature_size
                 gif = gifs.gif(frames, *sizes, self.record.identity, dataset.names)
                 write_atomically(self.run.picture(f"{split}.gif"), gif)
+        if parts:
+            from pictures import epochs  # bokeh takes a second to import
+
+            title = f"{self.run.prefix}, {dataset.name}"
+            content = epochs.page(parts, title, dataset.names)
+            write_atomically(self.run.picture("epochs.html"), content)
 
     def title(self, split, epoch):
         """The title of the feature map of an `Epoch`."""

@@ -27,55 +27,17 @@ from bokeh.transform import linear_cmap
 from PIL import Image
 
 from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
+from pictures.sides import ELONGATED, SIDES, control_style, draw_centers
+from process.console import printable
 from process.errors import check_signals
 
 MOST_IMAGES = 10_000  # more would be much for a phone
 THUMBNAIL = 28  # pixels, the longer side at the most
-ELONGATED = 10  # times longer than wide, a map on equal scales would be a line
-HOW = "A dot is an image of the test set, in the colour of its class; wrong ones have a black edge."
+HOW = (
+    "A dot is an image of the test set, in the colour of its class; those that are wrong by {} "
+    "have a black edge."
+)
 HINT = "Point at a dot, tap it, or step through the images with the arrow keys in the field above."
-
-PAGE = """
-{% block preamble %}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-  main { box-sizing: border-box; max-width: 1300px; margin: auto; padding: 8px 12px;
-    font: 15px/1.4 system-ui, sans-serif; color: #222; }
-  h1 { font-size: 20px; margin: 0; white-space: pre-line; overflow-wrap: anywhere; }
-  p { margin: 4px 0 8px; }
-  .map { height: calc(100vw - 24px); max-height: 75vh; }
-  @media (min-width: 800px) {
-    .sides { display: grid; grid-template-columns: minmax(0, 1fr) 330px; gap: 16px; }
-    .map { height: calc(100vh - 130px); min-height: 400px; max-height: none; }
-  }
-</style>
-{% endblock %}
-{% block contents %}
-<main>
-  <h1>{{ title | e }}</h1>
-  <p>{{ said | e }}</p>
-  <div class="sides">
-    <div class="map">{{ embed(roots["map"]) }}</div>
-    <div>
-      {% for name in ["chooser", "panel", "which", "classes", "button"] %}
-      <div{% if name == "panel" %} aria-live="polite"{% endif %}>{{ embed(roots[name]) }}</div>
-      {% endfor %}
-    </div>
-  </div>
-</main>
-{% endblock %}
-"""
-
-# Bokeh's controls do not take the style of the page.
-STYLE = """
-:host { font: 15px/1.4 system-ui, sans-serif; }
-.bk-inline { flex-wrap: wrap !important; }
-.bk-inline > label { margin: 0 8px 0 0 !important; }
-label { min-height: 28px; }
-label > span { min-width: 0; white-space: normal; overflow-wrap: anywhere; }
-input[type=checkbox], input[type=radio] { width: 18px; height: 18px; flex: none; }
-:focus-visible { outline: 2px solid #0060df !important; outline-offset: 1px; }
-"""
 
 # What a tooltip and the panel show of an image.
 SHOWN = """
@@ -131,16 +93,15 @@ chooser.value = value;
 """
 
 
-def page(points, images, labels, found, distances, names, title):
+def page(dots, images, found, distances, names, title, method=None, files=None):
     """Make a page that shows the images of a test set behind the dots of its feature map.
 
     Parameters
     ----------
-    points : (N, 2) float
-        Where the dots lie.
+    dots : pictures.feature_maps.Dots
+        Where the N images and the centers of the classes lie.
     images : (N, C, H, W) uint8
         Of one channel or three.
-    labels : (N,) int
     found : dict of str to (N,) int
         The classes that each method, named in words, found.
     distances : (N, 2) float, or None
@@ -149,6 +110,10 @@ def page(points, images, labels, found, distances, names, title):
     names : list of str
         Of all classes.
     title : str
+    method : str, optional
+        The key of `found` by which images are marked as wrong; by default the first.
+    files : list of str, optional
+        Those of the images.
 
     Returns
     -------
@@ -156,21 +121,26 @@ def page(points, images, labels, found, distances, names, title):
         HTML that needs no other file. Of more than `MOST_IMAGES` images it has the wrong ones
         first, as many as there is room for, and an even choice of the others.
     """
-    wrong = {f"wrong by {method}": answer != labels for method, answer in found.items()}
+    labels = dots.labels
+    wrong = {f"wrong by {words}": answer != labels for words, answer in found.items()}
+    method = method or next(iter(found))
+    marked = f"wrong by {method}"
     if len(wrong) > 1:
         wrong["wrong by either"] = np.any(list(wrong.values()), axis=0)
-    kept = choose(list(wrong.values())[-1])
+    kept = choose(list(wrong.values())[-1], wrong[marked])
     rows = {"test image": map(str, kept), "class": [names[j] for j in labels[kept]]}
-    for method, answer in found.items():
+    if files is not None:
+        rows["file"] = [printable(files[i]) for i in kept]
+    for words, answer in found.items():
         marks = np.where(answer[kept] == labels[kept], "✓", "✗")
-        rows[method] = [f"{names[j]} {mark}" for j, mark in zip(answer[kept], marks)]
+        rows[words] = [f"{names[j]} {mark}" for j, mark in zip(answer[kept], marks)]
     if distances is not None:
         for column, where in enumerate(("it", "own center")):
             rows[f"distance to {where}"] = [f"{distances[i, column]:.4g}" for i in kept]
     source = ColumnDataSource(
         {
-            "x": points[kept, 0].astype(np.float32),
-            "y": points[kept, 1].astype(np.float32),
+            "x": dots.points[kept, 0].astype(np.float32),
+            "y": dots.points[kept, 1].astype(np.float32),
             "label": labels[kept].astype(np.int32),
             "color": (labels[kept] % len(COLORS)).astype(np.int32),
             "image": [thumbnail(images[i]) for i in kept],
@@ -178,29 +148,35 @@ def page(points, images, labels, found, distances, names, title):
             **{row: [html.escape(text) for text in texts] for row, texts in rows.items()},
         }
     )
-    said = HOW
+    said = HOW.format(method)
+    if len(dots.centers):
+        said += " A cross is the center of a class."
     if len(kept) < len(labels):
         said += f" Of {len(labels):,} images {len(kept):,} are here: wrong ones first, and an even"
         said += " choice of the others."
     text = file_html(
-        models(source, names, list(rows), list(wrong)),
+        models(source, dots.centers, names, list(rows), list(wrong), marked),
         Resources(mode="inline"),
         title,
-        template=PAGE,
-        template_variables={"said": said},
+        template=SIDES,
+        template_variables={
+            "said": said,
+            "side": ["chooser", "panel", "which", "classes", "button"],
+        },
     )
     return text.encode("utf-8", "replace")
 
 
-def choose(wrong):
+def choose(wrong, marked):
     """The indices of the images to show: right ones, and on top of them wrong ones.
 
     Parameters
     ----------
-    wrong : (N,) bool
+    wrong, marked : (N,) bool
+        By any method, and by that whose wrong ones are marked, which lie uppermost.
     """
     right, wrong = np.flatnonzero(~wrong), np.flatnonzero(wrong)
-    wrong = evenly(wrong, MOST_IMAGES)
+    wrong = evenly(wrong[np.argsort(marked[wrong], kind="stable")], MOST_IMAGES)
     return np.concatenate([evenly(right, MOST_IMAGES - len(wrong)), wrong])
 
 
@@ -219,18 +195,21 @@ def thumbnail(image):
     return base64.b64encode(file.getvalue()).decode()
 
 
-def models(source, names, rows, errors):
+def models(source, centers, names, rows, errors, marked):
     """The map and its controls, each with the name by which the page places it.
 
     Parameters
     ----------
     source : ColumnDataSource
         Of the images.
+    centers : (K, 2) float
     names : list of str
     rows : list of str
         The columns to show of an image.
     errors : list of str
         The columns that are 1 for wrong ones; the last has them all.
+    marked : str
+        The column of those that have a black edge.
 
     Returns
     -------
@@ -241,9 +220,10 @@ def models(source, names, rows, errors):
     count = len(source.data["label"])
     shown = IndexFilter(indices=list(range(count)))
     chosen = ColumnDataSource({"x": [], "y": []})
-    plot = feature_map(source, shown, chosen, errors[-1], template)
+    plot = feature_map(source, shown, chosen, marked, template)
+    draw_centers(plot, ColumnDataSource(dict(zip("xy", centers.T.astype(np.float32)))))
 
-    style = {"stylesheets": [InlineStyleSheet(css=STYLE)], "sizing_mode": "stretch_width"}
+    style = control_style()
     chooser = Spinner(
         name="chooser", title=f"Image number, of {count} shown", low=1, high=count, **style
     )

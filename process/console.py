@@ -16,10 +16,15 @@ class OutputLost(Ended):
     """Standard output cannot be written any more: its reader has gone, or the disk is full."""
 
 
-def say(text):
-    """Print to standard output, now."""
+def say(text, exact=False):
+    """Print to standard output, now; with `exact` the bytes of file names stay as they are, unless
+    they go to a terminal."""
     try:
-        write(text, sys.stdout)
+        if exact and hasattr(sys.stdout, "buffer") and not sys.stdout.isatty():
+            sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "surrogateescape"))
+            sys.stdout.flush()
+        else:
+            write(text, sys.stdout)
     except BrokenPipeError as error:
         raise OutputLost("the output was closed") from error
     except (OSError, ValueError) as error:
@@ -33,11 +38,11 @@ def note(text):
 
 
 def warn(text):
-    note(f"WARNING: {text}")
+    note(f"WARNING: {printable(text)}")
 
 
 def fail(text):
-    note(f"main.py: error: {text}")
+    note(f"main.py: error: {printable(text)}")
 
 
 def write(text, stream):

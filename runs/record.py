@@ -44,9 +44,24 @@ class Epoch:
     train_knn: Optional[float] = within(0, 1)
     test_knn: Optional[float] = within(0, 1)
     seconds: float = within(0)
+    # Where there is a validation set; otherwise neither records nor tables have them.
+    val_softmax: Optional[float] = within(0, 1, default=None)
+    val_knn: Optional[float] = within(0, 1, default=None)
 
     def accuracy(self, split, method):
         return getattr(self, f"{split}_{method}")
+
+    @property
+    def chooser(self):
+        """Which part the best epoch is chosen by."""
+        return "test" if self.val_softmax is None else "val"
+
+    def row(self):
+        """The fields as a record and a table have them."""
+        row = asdict(self)
+        if self.chooser == "test":
+            del row["val_softmax"], row["val_knn"]
+        return row
 
 
 COLUMNS = [column.name for column in fields(Epoch)]
@@ -54,10 +69,10 @@ COLUMNS = [column.name for column in fields(Epoch)]
 
 @dataclass
 class Best:
-    """The epoch of the highest test accuracy by the recipe's method, and that accuracy.
+    """The epoch of the highest accuracy by the recipe's method, and that accuracy.
 
-    Where there are centers, `distances` are the percentiles of the distances of the test images to
-    the nearest one.
+    It is that on the validation set, if there is one, or else on the test set. Where there are
+    centers, `distances` are the percentiles of the distances of its images to the nearest one.
     """
 
     epoch: int = within(0)
@@ -141,15 +156,20 @@ class Record:
         ----------
         epoch : Epoch
         distance : (N,) float, optional
-            Of the test images to their nearest centers.
+            Of the images that choose the best epoch, to their nearest centers.
         """
         self.history.append(epoch)
-        accuracy = epoch.accuracy("test", self.recipe.eval_method)
+        accuracy = epoch.accuracy(epoch.chooser, self.recipe.eval_method)
         better = self.best is None or accuracy > self.best.accuracy
         if better:
             percentiles = None if distance is None else np.quantile(distance, PERCENT).tolist()
             self.best = Best(epoch.epoch, accuracy, percentiles)
         return better
+
+    @property
+    def chooser(self):
+        """Which part of the data chooses the best epoch: ``val``, if there is one, or ``test``."""
+        return self.history[-1].chooser
 
     def threshold(self, share):
         """The distance to the nearest center that this share of the test images exceeded.
@@ -200,7 +220,7 @@ class Record:
             **asdict(self.surroundings),
             "best": to_json(self.best),
             "moving_loss": self.moving_loss,
-            "history": [asdict(epoch) for epoch in self.history],
+            "history": [epoch.row() for epoch in self.history],
             "sha256": self.sha256,
         }
         return dump({**content, "checksum": sha256(dump(content))})
@@ -247,7 +267,7 @@ class Record:
             [epoch.epoch for epoch in self.history] == list(range(len(self.history)))
             and self.best.epoch < len(self.history)
             and self.best.accuracy
-            == self.history[self.best.epoch].accuracy("test", recipe.eval_method)
+            == self.history[self.best.epoch].accuracy(self.chooser, recipe.eval_method)
             and f"{self.prefix}-best.params" in self.sha256
             and max(dataset.classes) < recipe.num_classes
             and (names is None or len(names) == recipe.num_classes)
@@ -259,9 +279,10 @@ class Record:
     def history_csv(self):
         """The history as the bytes of a table."""
         file = io.StringIO()
-        writer = csv.DictWriter(file, fieldnames=COLUMNS)
+        rows = [epoch.row() for epoch in self.history]
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
-        writer.writerows(map(asdict, self.history))
+        writer.writerows(rows)
         return file.getvalue().encode()
 
 

@@ -4,11 +4,11 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from data import choose_dataset, load_dataset, refuse_trained_images
+from data import choose_dataset, edges, light_on_dark, load_dataset, refuse_trained_images
 from learner import build, build_center_loss, centers_of, set_params
 from process.console import say, warn
 from process.errors import UserError
-from recipe import Network
+from recipe import Network, Recipe
 from runs.record import Record
 from runs.run import SHIPPED, Run
 
@@ -52,13 +52,41 @@ class Trained(NamedTuple):
 
     @property
     def light_on_dark(self):
-        """Whether the images of training were that; None where it is unknown."""
-        return self.dataset and self.dataset.edge < 128
+        """Whether the images of training were that; None where it is unknown, or where they do
+        not agree."""
+        return self.dataset and light_on_dark(self.dataset.edge)
+
+    @property
+    def prepares(self):
+        """Whether image files are prepared as MNIST's digits were.
+
+        They are where the run was trained on IDX files of 28 x 28 whose edges are black, as the
+        characters of MNIST and EMNIST are, but not those of Fashion-MNIST.
+        """
+        if self.network.prepare != "auto":
+            return self.network.prepare == "mnist"
+        known = self.dataset
+        return self.image_shape == MNIST_SHAPE and (
+            known is None or (known.names is None and known.edge == 0)
+        )
+
+    @property
+    def method(self):
+        """The evaluation method by which the best network was chosen."""
+        return (self.record.recipe if self.record else Recipe).eval_method
 
     def is_unlike(self, edges):
         """Which images, whose edges' brightness is given, are light where training's were dark."""
         known = self.light_on_dark is not None
-        return known & ((edges < 128) != self.light_on_dark)
+        return known & ((edges < 128) != bool(self.light_on_dark))
+
+    def unlike_in_words(self, count, which):
+        """A line about so many images that `is_unlike`."""
+        other = "dark on light" if self.light_on_dark else "light on dark"
+        return (
+            f"{count} {which} are {other}, unlike those of training: invert them, or let "
+            "--prepare mnist find the ink in both"
+        )
 
     def name_of(self, j):
         names = self.dataset and self.dataset.names
@@ -95,6 +123,9 @@ class Trained(NamedTuple):
                 f"{self.run.prefix} was trained on {self.dataset.name}, and is now used "
                 f"on other data: {dataset.name}"
             )
+            unlike = self.is_unlike(edges(dataset.test.images))
+            if unlike.any():
+                warn(self.unlike_in_words(unlike.sum(), f"test images of {dataset.name}"))
 
     def copy_to(self, net, center_loss=None):
         """Put the network and the centers into blocks."""

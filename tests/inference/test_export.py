@@ -4,11 +4,13 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
+import photographs
 import pytest
-from helpers import ROOT, assert_one_line, mnist5k
+from helpers import QUICK, ROOT, assert_one_line, mnist5k
 
 from models import LeNet, LeNetPlus
 from process.errors import UserError
@@ -182,3 +184,39 @@ def test_a_missing_onnx_is_one_line(tmp_path):
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert "run 'pip install -r requirements-export.txt' first" in done.stderr
+
+
+def test_the_lines_of_the_page_give_the_numbers_of_predict(cli, tmp_path):
+    """The Python of docs/own_images.md, in a plain interpreter, on photos of folders."""
+    for digit in range(2):
+        for i in range(6):
+            (tmp_path / "own" / f"{digit}").mkdir(parents=True, exist_ok=True)
+            photo = photographs.photograph("scan", digit, 10 * i + digit)
+            photo.save(tmp_path / "own" / f"{digit}" / f"{i}.jpg")
+    flags = ("--prefix", "mine", "--data_dir", "own")
+    done = cli("--train", "--center_loss", "--export", "--eval_method", "knn", *flags, *QUICK)
+    assert done.status == 0, done.err
+    page = (ROOT / "docs" / "own_images.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "answer.py").write_text(code)
+    paths = sorted(map(str, Path("own").glob("*/*.jpg")))
+    given = subprocess.run(
+        [sys.executable, "answer.py", *paths], capture_output=True, text=True, check=True
+    )
+    rows = [json.loads(line) for line in cli(
+        "--predict", *paths, "--prefix", "mine", "--format", "json").out.splitlines()]  # fmt: skip
+    assert len(rows) == 12
+    for line, row in zip(given.stdout.splitlines(), rows):
+        path, name, distance = re.fullmatch(r"(.+): (.+) at (.+)", line).groups()
+        assert (path, name) == (row["path"], row["class"])
+        assert float(distance) == pytest.approx(row["distance"], rel=2e-3, abs=1e-4)
+    model = onnxruntime.InferenceSession("output/mine.onnx").get_modelmeta().custom_metadata_map
+    assert model["eval_method"] == "knn" and model["polarity"] == "dark on light"
+    assert "BILINEAR" in model["preparation"]
+
+
+def test_a_model_goes_with_the_run_that_it_was_of(trained, tmp_path):
+    assert trained("--export").status == 0
+    assert (tmp_path / "output" / "center-loss.onnx").exists()
+    assert trained("--train", "--center_loss", "--data_dir", "digits", *QUICK).status == 0
+    assert not (tmp_path / "output" / "center-loss.onnx").exists()

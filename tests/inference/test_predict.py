@@ -3,12 +3,16 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 
 import mxnet as mx
 import numpy as np
+import photographs
 import pytest
-from helpers import QUICK, assert_one_line, mnist5k, run, write_idx
+from helpers import QUICK, ROOT, assert_one_line, mnist5k, run, write_idx
 from PIL import Image
 
 import utils
@@ -50,6 +54,7 @@ def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_pat
             "probability": pytest.approx(shares.max() / shares.sum(), abs=1e-5),
             "nearest_center": str(distances.argmin()),
             "distance": pytest.approx(distances.min(), abs=1e-5),
+            "class_prediction": str(logits[i].argmax()),
         }  # fmt: skip
 
 
@@ -78,7 +83,8 @@ def test_far_images_are_unknown(trained, tmp_path):
     limit = np.mean(sorted(row["distance"] for row in everyone)[24:26])
     done = trained("--predict", "some", "--format", "json", "--threshold", limit)
     for row, before in zip(answers(done), everyone):
-        assert row["class"] == ("unknown" if row["distance"] > limit else before["class"])
+        near = before["nearest_center"]  # what a distance decides, the centers answer
+        assert row["class"] == ("unknown" if row["distance"] > limit else near)
     # The record keeps which distance a share of the test images exceeded.
     for share in (0.5, 0.05, 0, 1):
         split = folders_of(tmp_path / f"test-{share}")
@@ -104,26 +110,75 @@ def test_a_run_without_centers_predicts_without_them(cli, tmp_path):
     assert done.status == 0 and re.search(
         r"some/0-0.png: \d \(probability 0\.\d{4}\)$", done.out, re.M
     )
-    assert cli(*flags, "--format", "csv").out.splitlines()[1].endswith(",,")
+    assert cli(*flags, "--format", "csv").out.splitlines()[1].split(",")[3:5] == ["", ""]
     for flag in ("--threshold", "--reject"):
         assert_one_line(cli(*flags, flag, 0.5), "--threshold or --reject needs")
 
 
-def test_dark_digits_on_light_ground_are_noticed_and_turned(trained, tmp_path):
+def test_dark_digits_on_light_ground_are_turned(trained, tmp_path):
     write_some(tmp_path / "some")
     write_some(tmp_path / "dark", invert=True)
     wanted = trained("--predict", "some", "--format", "json")
-    assert wanted.err == ""
-    done = trained("--predict", "dark")
-    assert done.status == 0
-    assert done.err == (
-        "WARNING: 7 of 7 images are dark on light, unlike those of training: "
-        "--invert turns images\n"
-    )
-    done = trained("--predict", "dark", "--format", "json", "--invert")
-    assert done.err == ""
+    done = trained("--predict", "dark", "--format", "json")
+    assert done.status == 0 and done.err == wanted.err == ""
     assert done.out.replace("dark/", "some/") == wanted.out
-    assert "leave --invert away" in trained("--predict", "some", "--invert").err
+    done = trained("--predict", "dark", "--prepare", "none")
+    assert "7 of 7 images are dark on light, unlike those of training" in done.err
+    assert trained("--predict", "some", "--prepare", "none").err == ""
+
+
+def test_an_image_has_one_answer_by_one_method(cli, tmp_path):
+    write_some(tmp_path / "some", count=30)
+    flags = ("--train", "--center_loss", "--data_dir", "digits", *QUICK)
+    assert cli(*flags, "--eval_method", "knn").status == 0
+    by_record = answers(cli("--predict", "some", "--format", "json"))
+    assert all(row["class"] == row["nearest_center"] for row in by_record)
+    assert any(row["class"] != row["class_prediction"] for row in by_record)
+    given = answers(cli("--predict", "some", "--format", "json", "--eval_method", "softmax"))
+    assert all(row["class"] == row["class_prediction"] for row in given)
+    text = cli("--predict", "some").out.splitlines()[0]
+    assert f"some/0-0.png: {by_record[0]['class']} (nearest center " in text
+    assert f", class prediction {by_record[0]['class_prediction']} with probability" in text
+    assert "by nearest center" in cli("--test", "--data_dir", "digits").out
+    done = cli("--test", "--data_dir", "digits", "--eval_method", "softmax")
+    assert "by class prediction" in done.out
+
+
+def test_photos_are_answered_with_their_boxes(trained, tmp_path):
+    (tmp_path / "some").mkdir()
+    photographs.photograph("phone", 3, 1).save(tmp_path / "some" / "a.jpg")
+    photographs.photograph("phone", None, 1).save(tmp_path / "some" / "b.jpg")
+    (tmp_path / "some" / "c.png").write_bytes(b"x")
+    done = trained("--predict", "some", "--format", "json")
+    photo, paper, broken = answers(done)
+    left, top, right, bottom = photo["box"]
+    assert 0 <= left < right <= 900 and 0 <= top < bottom <= 1200 and photo["class"] in "0123456789"
+    assert (paper["class"], paper["fault"]) == ("unknown", "no ink found") and "box" not in paper
+    assert (broken["class"], broken["fault"]) == (None, "not a readable image")
+    assert done.status == 1
+    text = trained("--predict", "some").out.splitlines()
+    assert len(text) == 2 and text[1] == "some/b.jpg: unknown (no ink found)"
+
+
+def test_a_run_of_folders_takes_pictures_as_it_was_trained(cli, tmp_path):
+    for digit in (0, 1):
+        for part in ("train", "test"):
+            folder = tmp_path / "own" / part / "ab"[digit]
+            folder.mkdir(parents=True)
+            for i in range(4 + len(part)):
+                seed = 1000 * len(part) + 10 * i + digit
+                photographs.photograph("scan", digit, seed).save(folder / f"{i}.png")
+    flags = ("--train", "--center_loss", "--data_dir", "own", "--prefix")
+    for prefix, more in (("whole", ()), ("found", ("--prepare", "mnist"))):
+        assert cli(*flags, prefix, *more, *QUICK).status == 0
+        record = (tmp_path / "ckpt" / f"{prefix}.json").read_text()
+        assert ('"prepare": "mnist"' in record) == (prefix == "found")
+        assert cli("--test", "--data_dir", "own", "--prefix", prefix).err == ""
+        rows = answers(cli("--predict", "own/test", "--prefix", prefix, "--format", "json"))
+        assert all(("box" in row) == (prefix == "found") for row in rows)
+    done = cli("--test", "--data_dir", "own", "--prefix", "found", "--prepare", "none")
+    assert_one_line(done, "--prepare none contradicts the run found")
+    assert_one_line(cli(*flags, "x", "--prepare", "mnist", "--color", *QUICK), "leave --image_size")
 
 
 def test_the_shipped_networks_answer_in_a_strange_folder(tmp_path):
@@ -143,7 +198,7 @@ def test_what_cannot_be_answered_is_named_after_what_can(trained, tmp_path):
     (tmp_path / "some" / "broken.png").write_bytes(b"x")
     done = trained("--predict", "some")
     assert len(done.out.splitlines()) == 3
-    assert_one_line(done, "some/broken.png: no image that can be read")
+    assert_one_line(done, "not a readable image: some/broken.png")
     assert_one_line(trained("--predict", "nowhere"), "nowhere is not there")
     (tmp_path / "empty").mkdir()
     assert_one_line(trained("--predict", "empty"), "empty: no file's name ends in .png, .jpg")
@@ -157,7 +212,8 @@ def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_pat
     run = open_run(Run("center-loss", "ckpt", "output"), {})
     net, centers = run.on(mx.cpu())
     known = utils.classify(net, centers, mnist5k().test.images[::10], mx.cpu())
-    images = np.stack(folders.decode(sorted((tmp_path / "some").iterdir()), (1, 28, 28)))
+    paths = sorted((tmp_path / "some").iterdir())
+    images = np.stack([one.pixels for one in folders.decode(paths, (1, 28, 28), prepare=True)])
     unknown = utils.classify(net, centers, images, mx.cpu())
     for name, ours, theirs in (
         ("largest class probability", -known.probability, -unknown.probability),
@@ -196,6 +252,11 @@ def test_a_test_says_which_classes_are_confused(trained, tmp_path):
         assert list(csv.reader(file)) == rows[start : start + 11]
 
 
+@pytest.mark.parametrize("flags", [("--predict", ""), ("--test", "--unknown", "")])
+def test_an_empty_path_is_none(cli, flags):
+    assert_one_line(cli(*flags), "has an empty path", status=2)
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [
@@ -203,8 +264,8 @@ def test_a_test_says_which_classes_are_confused(trained, tmp_path):
         ("--predict a --threshold 1 --reject 0.1", "both say"),
         ("--predict a --reject 2", "not between 0 and 1"),
         ("--test --reject 0.1", "--reject goes with"),
-        ("--test --invert", "go with --predict"),
-        ("--test --format json", "go with --predict"),
+        ("--predict a --reject 0.1 --eval_method softmax", "are distances"),
+        ("--test --format json", "goes with --predict"),
         ("--predict a --unknown b", "--unknown goes with --test"),
         ("--predict", "expected at least one argument"),
         ("--train --predict a --reject 0.1", "train with --center_loss"),
@@ -218,9 +279,18 @@ def test_flags_that_do_not_go_together(cli, flags, words):
 def test_letters_are_no_digits(tmp_path):
     letters.write(tmp_path / "letters")
     files = prediction.image_files([str(tmp_path / "letters")])
-    images = np.stack(folders.decode(files, (1, 28, 28)))
+    images = np.stack([one.pixels for one in folders.decode(files, (1, 28, 28))])
     assert len(images) > 1000
     ink = images.reshape(len(images), -1).astype(float)
     assert ink.sum(axis=1).min() > 0 and len(np.unique(ink, axis=0)) == len(images)
     rows = (ink.reshape(-1, 28, 28).sum(axis=2) * np.arange(28)).sum(axis=1) / ink.sum(axis=1)
     assert np.abs(rows - 13.5).max() <= 1  # their centers of mass
+
+
+def test_names_that_are_no_text_stay_as_they_are_in_csv(tmp_path):
+    write_some(tmp_path / "some", count=1)
+    odd = os.fsencode(tmp_path / "some") + b"/\xff.png"
+    os.rename(tmp_path / "some" / "0-0.png", odd)
+    command = [sys.executable, str(ROOT / "main.py"), "--predict", "some", "--format", "csv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[1].startswith(b"some/\xff.png,0,")

@@ -12,6 +12,7 @@ from helpers import mnist5k
 from PIL import Image
 
 from pictures import page
+from pictures.feature_maps import Dots
 
 EVIL = [
     "<img src=x onerror=alert(1)>",
@@ -70,9 +71,8 @@ def answers(count, names=EVIL, images=None, centers=True):
     if not centers:
         del found["nearest center"]
     return {
-        "points": random.normal(size=(count, 2)),
+        "dots": Dots(random.normal(size=(count, 2)), labels, random.normal(size=(len(names), 2))),
         "images": np.zeros((count, 1, 28, 28), np.uint8) if images is None else images,
-        "labels": labels,
         "found": found,
         "distances": random.uniform(size=(count, 2)) if centers else None,
         "names": names,
@@ -106,10 +106,10 @@ def test_names_are_shown_as_they_are():
     assert boxes["labels"] == EVIL  # Bokeh makes text of them, but HTML of the columns
     shown = [int(i) for i in columns["test image"]]
     assert columns["class"] == [html.escape(EVIL[i % 5]) for i in shown]
-    for method, found in arguments["found"].items():
-        right = found == arguments["labels"]
-        assert columns[method] == [
-            html.escape(f"{EVIL[found[i]]} {'✓' if right[i] else '✗'}") for i in shown
+    for column, answer in arguments["found"].items():
+        right = answer == arguments["dots"].labels
+        assert columns[column] == [
+            html.escape(f"{EVIL[answer[i]]} {'✓' if right[i] else '✗'}") for i in shown
         ]
     own = [arguments["distances"][i, 1] for i in shown]
     np.testing.assert_allclose(np.array(columns["distance to own center"], float), own, rtol=1e-3)
@@ -127,8 +127,11 @@ def test_of_too_many_images_the_wrong_ones_go_first(monkeypatch, most, wrong):
 
 
 def test_a_network_without_centers_has_a_page():
-    parsed = Parsed(page.page(**answers(50, centers=False)))
+    arguments = answers(50, centers=False)
+    none = arguments["dots"]._replace(centers=np.empty((0, 2)))
+    parsed = Parsed(page.page(**{**arguments, "dots": none}))
     assert not [column for column in parsed.columns() if "center" in column]
+    assert "black edge" in parsed.text("p") and "cross" not in parsed.text("p")
     (kinds,) = parsed.models("RadioGroup")
     assert kinds["labels"] == ["all images", "wrong by class prediction (5)"]
 
@@ -146,6 +149,30 @@ def test_classes_that_are_there_can_be_switched():
     arguments = answers(200, names)
     (control,) = Parsed(page.page(**arguments)).models("MultiSelect")
     assert len(control["options"]) == len(control["value"]) == 200
-    arguments["labels"] = arguments["labels"] % 2 * 7
+    dots = arguments["dots"]
+    arguments["dots"] = dots._replace(labels=dots.labels % 2 * 7)
     (control,) = Parsed(page.page(**arguments)).models("CheckboxGroup")
     assert control["labels"] == ["class 0", "class 7"]
+
+
+def test_what_is_wrong_by_the_chosen_method_has_the_edge():
+    arguments = answers(60)
+    for method in ("class prediction", "nearest center"):
+        parsed = Parsed(page.page(**arguments, method=method))
+        assert f"wrong by {method} have a black edge" in parsed.text("p")
+        edges = [glyph["line_alpha"] for glyph in parsed.models("Scatter") if "line_alpha" in glyph]
+        assert {"type": "field", "field": f"wrong by {method}"} in edges
+
+
+def test_a_dot_names_its_file():
+    files = [f"test/a/{i}<b>\x1b.png" for i in range(60)]
+    columns = Parsed(page.page(**answers(60), files=files)).columns()
+    shown = [int(i) for i in columns["test image"]]
+    assert columns["file"] == [f"test/a/{i}&lt;b&gt;\\x1b.png" for i in shown]
+
+
+def test_centers_are_shown():
+    parsed = Parsed(page.page(**answers(60)))
+    assert "A cross is the center of a class" in parsed.text("p")
+    crosses = {"type": "value", "value": "x"}
+    assert any(glyph.get("marker") == crosses for glyph in parsed.models("Scatter"))

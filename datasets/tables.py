@@ -1,0 +1,139 @@
+"""MNIST and sets like it as beginners have them: Keras' mnist.npz, and Kaggle's train.csv."""
+
+import warnings
+import zipfile
+
+import numpy as np
+import psutil
+
+from datasets.layouts import TEST_SHARE
+from process.console import printable, say
+from process.errors import UserError
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of Keras' files
+COLUMNS_OF_TRAINING = ("train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
+INFLATED = 12  # bytes that a byte of CSV takes while it is read, at the most
+
+
+def find(folder):
+    """The file of a data set in a folder, or the folder itself where it is such a file.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    Path or None
+        None where there is none.
+    """
+    if folder.is_file():
+        return folder if folder.suffix.lower() in (".npz", ".csv") else None
+    for path in sorted(folder.glob("*.npz")) + [folder / name for name in COLUMNS_OF_TRAINING]:
+        if path.is_file():
+            return path
+    return None
+
+
+def read(path):
+    """Read a data set of square grey images.
+
+    Parameters
+    ----------
+    path : Path
+        An .npz file with the arrays `ARRAYS`; or a CSV file with a header, whose first column is
+        the label and whose others are the pixels, of 0 to 255. Beside the latter a file whose name
+        has ``test`` for ``train`` may hold labelled test images; without it a tenth of every class
+        is set apart.
+
+    Returns
+    -------
+    train, test : (images, labels)
+        (N, 1, H, W) uint8 and (N,) int32.
+
+    Raises
+    ------
+    UserError
+        The file is something else, damaged, or too large for the free memory.
+    """
+    if path.suffix.lower() == ".npz":
+        return read_npz(path)
+    train = read_csv(path)
+    beside = path.with_name(path.name.replace("train", "test"))
+    if beside != path and beside.is_file() and first_column(beside) == first_column(path):
+        return train, read_csv(beside)
+    say(
+        f"{printable(path.parent)} has no labelled test images: one image of {TEST_SHARE} of each "
+        "class is set apart as the test set"
+    )
+    return set_apart(*train)
+
+
+def read_npz(path):
+    """Both parts of a file of Keras."""
+    try:
+        with zipfile.ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
+        check_memory(path, size)
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{path} cannot be read: a data set in this format has {', '.join(ARRAYS)} ({error})"
+        ) from error
+    return tuple(
+        as_split(path, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")
+    )
+
+
+def read_csv(path):
+    """A part from a table with a label and the pixels of an image in each row."""
+    try:
+        check_memory(path, INFLATED * path.stat().st_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a table without rows
+            rows = np.loadtxt(path, np.int32, delimiter=",", skiprows=1, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read: its rows must be a label and pixels ({error})"
+        ) from error
+    if not rows.size:
+        raise UserError(f"{path} has no rows below its header")
+    side = round((rows.shape[1] - 1) ** 0.5)
+    if side**2 != rows.shape[1] - 1:
+        raise UserError(f"{path} has {rows.shape[1] - 1} columns of pixels, which are no square")
+    return as_split(path, rows[:, 1:].reshape(-1, side, side), rows[:, 0])
+
+
+def as_split(path, images, labels):
+    """Images (N, 1, H, W) uint8 and labels (N,) int32, if these are some."""
+    whole = images.ndim == 3 and labels.shape == (len(images),) and labels.dtype.kind in "iu"
+    if not whole or images.dtype.kind not in "iu":
+        raise UserError(
+            f"{path}: its images are {images.dtype} of shape {images.shape}, with labels of shape "
+            f"{labels.shape}, where (N, H, W) and (N,) of whole numbers are wanted"
+        )
+    if images.size and not 0 <= images.min() <= images.max() <= 255:
+        raise UserError(f"{path} has pixels outside 0 to 255")
+    return images[:, np.newaxis].astype(np.uint8), labels.astype(np.int32)
+
+
+def set_apart(images, labels):
+    """Every tenth image of each class, the first one included, for the test."""
+    test = np.zeros(len(labels), bool)
+    for j in np.unique(labels):
+        test[np.flatnonzero(labels == j)[::TEST_SHARE]] = True
+    return (images[~test], labels[~test]), (images[test], labels[test])
+
+
+def first_column(path):
+    """The name of a table's first column."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline(1000).partition(",")[0].strip().lower()
+
+
+def check_memory(path, size):
+    if size > psutil.virtual_memory().available / 2:
+        raise UserError(
+            f"{path} needs {size / 2**30:.1f} GiB to be read, more than half of the free memory"
+        )

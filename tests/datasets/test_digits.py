@@ -1,0 +1,100 @@
+"""Photos of digits become MNIST's: found, turned light on dark, scaled and centered."""
+
+import time
+
+import mxnet as mx
+import numpy as np
+import photographs
+import pytest
+from helpers import mnist5k
+from PIL import Image
+
+import utils
+from datasets import digits
+from runs.run import SHIPPED, Run
+from runs.trained import open_run
+
+
+def grey(kind, digit, seed, **kwargs):
+    return photographs.photograph(kind, digit, seed, **kwargs).convert("L")
+
+
+@pytest.mark.parametrize("kind", photographs.KINDS)
+def test_the_ink_is_found_whatever_it_is_written_on(kind):
+    for digit in (0, 3, 4, 8):
+        picture = grey(kind, digit, 40 + digit)
+        prepared = digits.prepare(picture)
+        assert prepared.dark_on_light == (kind != "field")
+        assert prepared.pixels.shape == (28, 28) and prepared.pixels.dtype == np.uint8
+        rows, columns = (np.flatnonzero(prepared.pixels.any(axis=axis)) for axis in (1, 0))
+        assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+        y, x = np.indices((28, 28)).reshape(2, -1) @ prepared.pixels.ravel() / prepared.pixels.sum()
+        assert abs(y - 13.5) < 0.6 and abs(x - 13.5) < 0.6
+        left, top, right, bottom = prepared.box
+        assert 0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height
+
+
+@pytest.mark.parametrize("prefix", ["center-loss", "best"])
+def test_shipped_networks_read_digits_of_every_kind(prefix):
+    trained = open_run(Run(prefix, SHIPPED, "output"), {})
+    net, centers = trained.on(mx.cpu())
+    labels = np.tile(np.arange(10), len(photographs.KINDS))
+    prepared = [digits.prepare(grey(kind, digit, 70 + digit))
+                for kind in photographs.KINDS for digit in range(10)]  # fmt: skip
+    images = np.stack([one.pixels for one in prepared])[:, np.newaxis]
+    found = utils.accuracies(utils.classify(net, centers, images, mx.cpu()), labels)
+    assert min(found.values()) >= 0.9, found
+
+
+def test_pictures_without_ink_hold_no_digit():
+    for kind in photographs.KINDS:
+        for seed in range(4):
+            assert digits.prepare(grey(kind, None, 300 + seed)) is None
+
+
+def test_a_shadow_is_no_ink():
+    y, x = np.mgrid[:400, :300] / 400
+    for slope in (0.1, 0.8, 3):
+        light = 0.9 - 0.4 / (1 + np.exp((x - slope * y) * 60))
+        noise = np.random.RandomState(0).normal(0, 0.02, light.shape)
+        picture = ((light + noise).clip(0, 1) * 255).astype(np.uint8)
+        assert digits.prepare(Image.fromarray(picture)) is None
+
+
+def test_of_mnists_own_images_nothing_changes():
+    for image in mnist5k().test.images[::100, 0]:
+        prepared = digits.prepare(Image.fromarray(image))
+        np.testing.assert_array_equal(prepared.pixels, image)
+        assert prepared.box is None and not prepared.dark_on_light
+        prepared = digits.prepare(Image.fromarray(255 - image))
+        np.testing.assert_array_equal(prepared.pixels, image)
+        assert prepared.dark_on_light
+    assert digits.prepare(Image.new("L", (28, 28), 9)) is None
+
+
+def test_where_it_lies_does_not_matter():
+    """MNIST's images, eight times as large and moved, come back as they were."""
+    images = mnist5k().test.images[::50, 0]
+    apart = []
+    for i, image in enumerate(images):
+        large = Image.new("L", (400, 300))
+        large.paste(Image.fromarray(image).resize((224, 224), Image.Resampling.BICUBIC), (9 * i, i))
+        pixels = digits.prepare(large).pixels
+        apart.append(np.abs(pixels.astype(float) - image).mean())
+    assert np.mean(apart) < 12  # of 255: blurred by the way there and back
+
+
+def test_a_photo_of_twelve_megapixels_takes_no_half_second():
+    picture = grey("phone", 3, 5, size=(4000, 3000))
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        assert digits.prepare(picture) is not None
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (17, 16)])
+def test_tiny_and_narrow_pictures_are_no_trouble(size):
+    for picture in (Image.new("L", size, 200), Image.effect_noise(size, 90)):
+        digits.prepare(picture)

@@ -1,0 +1,86 @@
+"""MNIST as beginners have it: Keras' mnist.npz and Kaggle's train.csv."""
+
+import numpy as np
+import pytest
+from helpers import QUICK, assert_one_line, mnist5k, write_idx
+
+import data
+
+TRAIN, TEST = (
+    (split.images[::step, 0], split.labels[::step])
+    for split, step in ((mnist5k().train, 16), (mnist5k().test, 10))
+)
+
+
+def write_npz(path, **changed):
+    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), (*TRAIN, *TEST)))
+    np.savez_compressed(path, **{**arrays, **changed})
+
+
+def write_csv(path, images, labels=None):
+    columns = [f"pixel{i}" for i in range(784)]
+    rows = images.reshape(len(images), -1)
+    if labels is not None:
+        columns, rows = ["label", *columns], np.column_stack([labels, rows])
+    np.savetxt(path, rows, "%d", ",", header=",".join(columns), comments="")
+
+
+def test_the_file_of_keras(tmp_path):
+    write_npz(tmp_path / "mnist.npz")
+    for place in (tmp_path, tmp_path / "mnist.npz"):
+        loaded = data.load_dataset(None, str(place))
+        np.testing.assert_array_equal(loaded.train.images[:, 0], TRAIN[0])
+        np.testing.assert_array_equal(loaded.test.labels, TEST[1])
+
+
+def test_the_tables_of_kaggle(tmp_path, capfd):
+    write_csv(tmp_path / "train.csv", *TRAIN)
+    write_csv(tmp_path / "test.csv", TEST[0])  # without labels, as Kaggle has it
+    loaded = data.load_dataset(None, str(tmp_path))
+    assert "one image of 10 of each class is set apart" in capfd.readouterr().out
+    assert len(loaded.train.labels) + len(loaded.test.labels) == len(TRAIN[1])
+    assert np.bincount(loaded.test.labels).min() >= 2
+    every = np.concatenate([loaded.train.images, loaded.test.images])[:, 0]
+    assert sorted(map(bytes, every)) == sorted(map(bytes, TRAIN[0]))
+    write_csv(tmp_path / "test.csv", *TEST)
+    loaded = data.load_dataset(None, str(tmp_path))
+    np.testing.assert_array_equal(loaded.test.images[:, 0], TEST[0])
+
+
+def test_a_run_is_trained_with_them(cli, tmp_path):
+    write_npz(tmp_path / "mnist.npz")
+    done = cli("--train", "--center_loss", "--data_dir", "mnist.npz", *QUICK)
+    assert done.status == 0 and "lenet on mnist.npz (250 images)" in done.out, done
+    assert cli("--test", "--data_dir", "mnist.npz").status == 0
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"x_train": TRAIN[0].astype(float)}, "float64"),
+        ({"y_train": TRAIN[1][1:]}, "labels of shape (249,)"),
+        ({"y_test": np.array([None])}, "cannot be read"),
+        ({"x_test": TEST[0].astype(int) + 1}, "outside 0 to 255"),
+    ],
+)
+def test_another_npz_is_one_line(cli, tmp_path, changed, words):
+    write_npz(tmp_path / "mnist.npz", **changed)
+    assert_one_line(cli("--train", "--data_dir", "mnist.npz", *QUICK), "mnist.npz", words)
+
+
+@pytest.mark.parametrize("content", ["a,b\n1,x\n", "a,b,c\n1,2,3\n", "a\n", "a,b\n1,300\n"])
+def test_another_csv_is_one_line(cli, tmp_path, content):
+    (tmp_path / "train.csv").write_text(content)
+    done = cli("--train", "--data_dir", "train.csv", *QUICK)
+    assert_one_line(done._replace(err=done.err.splitlines()[-1]), "train.csv")
+
+
+def test_emnist_is_turned_upright(tmp_path, capfd):
+    for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
+        turned = images.transpose(0, 2, 1)
+        write_idx(tmp_path / f"emnist-digits-{part}-images-idx3-ubyte.gz", turned)
+        write_idx(tmp_path / f"emnist-digits-{part}-labels-idx1-ubyte.gz", labels)
+    loaded = data.load_dataset(None, str(tmp_path))
+    np.testing.assert_array_equal(loaded.train.images[:, 0], TRAIN[0])
+    np.testing.assert_array_equal(loaded.test.images[:, 0], TEST[0])
+    assert "EMNIST's images are transposed" in capfd.readouterr().err

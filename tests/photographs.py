@@ -1,0 +1,117 @@
+"""Pictures of digits as people take them: drawn strokes on paper, in six kinds, and paper alone."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+KINDS = ("scan", "tight", "phone", "ruled", "pencil", "field")
+# Ways to write each digit: strokes of points (x, y) in a box one high, smoothed before drawing.
+STROKES = {
+    0: [[[(3, 0), (1, 2), (0, 5), (1, 8), (3, 10), (5, 8), (6, 5), (5, 2), (3, 0)]]],
+    1: [[[(2, 0), (2, 5), (2, 10)]], [[(1, 2), (3, 0), (3, 5), (3, 10)]]],
+    2: [[[(0, 2), (2, 0), (5, 1), (5, 4), (3, 7), (0, 10), (0, 10), (3, 10), (6, 10)]]],
+    3: [[[(0, 1), (3, 0), (5, 2), (4, 4), (2, 5), (2, 5), (5, 6), (6, 8), (3, 10), (0, 9)]]],
+    4: [[[(2, 0), (1, 3), (0, 6), (0, 6), (3, 6), (6, 6)], [(4, 3), (4, 7), (4, 10)]],
+        [[(4, 0), (2, 3), (0, 7), (0, 7), (3, 7), (6, 7)], [(4, 1), (4, 5), (4, 10)]]],
+    5: [[[(5, 0), (1, 0), (1, 0), (1, 4), (1, 4), (4, 4), (6, 7), (4, 10), (0, 9)]]],
+    6: [[[(4, 0), (1, 3), (0, 7), (2, 10), (5, 9), (5, 6), (3, 5), (0, 7)]]],
+    7: [[[(0, 0), (6, 0), (6, 0), (4, 5), (2, 10)]],
+        [[(0, 0), (6, 0), (6, 0), (4, 5), (2, 10)], [(2, 5), (6, 5)]]],
+    8: [[[(3, 5), (1, 3), (1, 1), (3, 0), (5, 1), (5, 3), (3, 5), (0, 7), (1, 9), (3, 10), (5, 9),
+          (6, 7), (3, 5)]]],
+    9: [[[(5, 3), (3, 5), (0, 4), (0, 1), (3, 0), (5, 1), (5, 3), (5, 6), (4, 10)]]],
+}  # fmt: skip
+
+
+def stroke_mask(digit, random, height, pen):
+    """A digit (height + pen rows) of strokes, 1 where the ink is, slanted and turned a little."""
+    ways = STROKES[digit]
+    turn, slant = random.uniform(-0.15, 0.15), random.uniform(-0.05, 0.3)
+    wide = random.uniform(0.85, 1.25)
+    lines = []
+    for stroke in ways[random.randint(len(ways))]:
+        points = np.array(stroke, float) / 10 + random.normal(0, 0.015, (len(stroke), 2))
+        for _ in range(4):  # Chaikin's corner cutting; a doubled point stays a corner
+            ends = points[:1], points[-1:]
+            cut = np.stack([points[:-1] * 0.75 + points[1:] * 0.25,
+                            points[:-1] * 0.25 + points[1:] * 0.75], 1)  # fmt: skip
+            points = np.concatenate([ends[0], cut.reshape(-1, 2), ends[1]])
+        x, y = points.T
+        x = (x + slant * (0.5 - y)) * wide
+        lines.append(np.stack([x * np.cos(turn) - y * np.sin(turn),
+                               x * np.sin(turn) + y * np.cos(turn)], 1))  # fmt: skip
+    every = np.concatenate(lines)
+    low, high = every.min(0), every.max(0)
+    scale = height / (high - low)[1]
+    size = np.ceil((high - low) * scale + pen + 2).astype(int)
+    image = Image.new("L", tuple(size.tolist()))
+    draw, r = ImageDraw.Draw(image), pen / 2
+    for line in lines:
+        places = ((line - low) * scale + r + 1).tolist()
+        draw.line([tuple(p) for p in places], 255, int(pen))
+        for x, y in places:
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=255)
+    return np.asarray(image, np.float32) / 255
+
+
+def ground(kind, shape, random):
+    """Paper as a camera sees it, (H, W) in 0 to 1, without ink."""
+    y, x = np.mgrid[: shape[0], : shape[1]] / np.float32(max(shape))
+    if kind == "field":
+        return np.zeros(shape, np.float32)
+    paper = np.full(shape, 0.97, np.float32)
+    if kind in ("phone", "pencil", "ruled"):  # light from one side
+        angle, depth = random.uniform(0, 6.3), {"phone": 0.5, "pencil": 0.2, "ruled": 0.15}[kind]
+        side = x * np.cos(angle) + y * np.sin(angle)
+        side = (side - side.min()) / (side.max() - side.min())
+        paper = (0.95 - random.uniform(0.3, 1) * depth * side).astype(np.float32)
+        paper *= 0.7 if kind == "pencil" else 1
+    if kind == "ruled":
+        gap = shape[0] / random.randint(14, 26)
+        rows = (np.arange(shape[0]) + random.uniform(0, gap)) % gap < max(1, shape[0] / 500)
+        paper[rows] -= random.uniform(0.08, 0.2)
+    return paper
+
+
+SIZES = {"scan": (400, 400), "tight": None, "phone": (1200, 900), "ruled": (1200, 900),
+         "pencil": (900, 900), "field": (280, 280)}  # fmt: skip
+INK = {"scan": 0.1, "tight": 0.12, "phone": 0.15, "ruled": 0.25, "field": 1.0}
+
+
+def photograph(kind, digit, seed, size=None, mask_of=stroke_mask):
+    """A picture of a digit, an RGB image; without ink where `digit` is None.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    digit : int or None
+    seed : int
+    size : (H, W), optional
+    mask_of : callable, optional
+        Draws the ink, as `stroke_mask` does.
+    """
+    random = np.random.RandomState([seed, KINDS.index(kind)])
+    size = size or SIZES[kind]
+    low, high = {"scan": (0.4, 0.7), "field": (0.4, 0.8), "pencil": (0.3, 0.55)}.get(
+        kind, (0.16, 0.4)
+    )
+    height = int(500 if size is None else random.uniform(low, high) * size[0])
+    pen = max(2, round(height * random.uniform(0.05, 0.16)))
+    mask = None if digit is None else mask_of(digit, random, height, pen)
+    if size is None:
+        size = (520, 380) if mask is None else tuple(s + 2 * random.randint(4, 30)
+                                                    for s in mask.shape)  # fmt: skip
+    picture = ground(kind, size, random)
+    tint = np.array([0.97, 0.96, 0.93]) if kind != "field" else np.ones(3)
+    picture = picture[..., None] * tint
+    if mask is not None:
+        mask = mask[: size[0] - 2, : size[1] - 2]
+        top, left = (random.randint(1, a - b) for a, b in zip(size, mask.shape))
+        there = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
+        dark = random.uniform(0.5, 0.65) * there.mean() if kind == "pencil" else INK[kind]
+        color = np.array([0.15, 0.25, 0.65]) if kind == "ruled" else np.full(3, dark)
+        there += mask[..., None] * (color - there)
+    noise = {"phone": 0.02, "ruled": 0.015, "pencil": 0.03, "scan": 0.01, "tight": 0.015}
+    picture = picture + random.normal(0, noise.get(kind, 0), (*size, 1))
+    image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
+    return image.filter(ImageFilter.GaussianBlur(max(size) / 1500)) if kind != "field" else image
