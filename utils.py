@@ -9,7 +9,6 @@ from process.errors import UserError
 
 EVALUATION_BATCH = 500
 MOST_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet
-CHANNELS = 32  # no layer of the networks has more numbers for a pixel of the image
 
 
 class Answers(NamedTuple):
@@ -56,7 +55,7 @@ def classify(net, centers, images, ctx, classes=None):
         A feature is not finite.
     """
     parts = []
-    an_image = max(net.output.weight.shape[0], CHANNELS * images[0, 0].size)
+    an_image = max(net.output.weight.shape[0], net.width * images[0, 0].size)
     size = max(1, min(EVALUATION_BATCH, MOST_ELEMENTS // an_image))
     split = Split(images, np.zeros(len(images), np.int32))
     for ((image, _, _),) in batches(split, size, [ctx]):
