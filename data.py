@@ -12,17 +12,17 @@ from typing import List, NamedTuple, Optional
 import mxnet as mx
 import numpy as np
 
+import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
 from process.console import note
 from process.errors import UserError, check_signals
 from process.typed import within
-from recipe import DATASETS, Network
+from recipe import DATASETS, MODELS, Network
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 DEFAULT = Network()
 LARGEST_SIDE = 10**4  # pixels of an image
-SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
 
 
 class Split(NamedTuple):
@@ -294,10 +294,11 @@ def check(dataset, network):
             f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too large: no side may "
             f"have more than {LARGEST_SIDE}"
         )
-    if min(size) < SMALLEST_IMAGE:
+    smallest = getattr(models, MODELS[network.model]).smallest_image
+    if min(size) < smallest:
         raise UserError(
-            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too small for the "
-            f"networks, which need {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
+            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too small for --model "
+            f"{network.model}, which needs {smallest} x {smallest}"
         )
 
 

@@ -209,7 +209,7 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         "batches",
         lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
     )
-    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * 32 * 28 * 28)
+    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * learner.net.width * 28 * 28)
     other = utils.classify(learner.net, centers, split.images, mx.cpu())
     for name in ("features", "probability", "distance"):
         values, others = getattr(wanted, name), getattr(other, name)

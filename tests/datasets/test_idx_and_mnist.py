@@ -111,9 +111,9 @@ def fault_sizes_differ(digits):
 
 
 def fault_small_images(digits):
-    write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 15, 28)))
-    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 15, 28)))
-    return "too small"
+    write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 7, 28)))
+    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 7, 28)))
+    return "images of 7 x 28 pixels are too small for --model lenetplus, which needs 8 x 8"
 
 
 def fault_pipe(digits):
