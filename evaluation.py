@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
-from data import SPLITS
+from datasets.dataset import SPLITS
 from inference.unknown import tell_unknown
 from pictures.feature_maps import Dots, feature_map, stacked_feature_maps
 from process.console import say, table

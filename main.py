@@ -1,6 +1,5 @@
 """Train and test networks with softmax loss and center loss. `python main.py --help` tells how."""
 
-import argparse
 import os
 import sys
 import traceback
@@ -190,6 +189,7 @@ ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "ex
 # --- the flags ---------------------------------------------------------------------------------
 
 RECIPE_FIELDS = {each.name: each for each in fields(recipe.Recipe)}
+FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
 
 
 def parse(argv):
@@ -220,58 +220,48 @@ def parse(argv):
 def check(args, error):
     """Call `error` with a text where flags do not go together."""
     given = recipe.Recipe.merge(args.given)
+    training = args.train or args.second_train
     softmax_only = args.train and not given.center_loss and not args.resume
+    by_center = recipe.EVAL_METHODS[given.eval_method].needs_centers
+    limited = args.threshold is not None or args.reject is not None
+    by_class = limited and args.predict and args.given.get("eval_method") == "softmax"
     *actions, last = ACTIONS
-    if not any(getattr(args, name) for name in ACTIONS):
-        error(f"nothing to do: give --{', --'.join(actions)} or --{last}")
-    if args.threshold is not None and args.reject is not None:
-        error("--threshold and --reject both say where an image is unknown: give one")
-    if args.threshold is not None and not args.predict:
-        error("--threshold goes with --predict")
-    if args.reject is not None and not (args.predict or args.unknown or args.export):
-        error("--reject goes with --predict, --unknown or --export")
-    if args.format != "text" and not args.predict:
-        error("--format goes with --predict")
-    limits = [limit for limit in (args.threshold, args.reject) if limit is not None]
-    if limits and args.predict and args.given.get("eval_method") == "softmax":
-        error("--threshold and --reject are distances: leave --eval_method softmax away")
-    for flag, paths in (("--predict", args.predict or ()), ("--unknown", [args.unknown])):
-        if "" in paths:
-            error(f"{flag} has an empty path")
-    if args.unknown and not args.test:
-        error("--unknown goes with --test")
-    if given.num_classes * given.feature_size >= 2**31 - 1:
-        error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
-    if given.center_loss and not args.train:
-        error("--center_loss goes with --train")
-    if softmax_only and recipe.EVAL_METHODS[given.eval_method].needs_centers:
-        error(f"--eval_method {given.eval_method} needs centers: train with --center_loss")
-    limited = args.threshold is not None or (args.reject is not None and not args.unknown)
-    if softmax_only and limited:
-        error("--threshold and --reject need centers: train with --center_loss")
-    if softmax_only and args.second_train:
-        error("--second_train needs centers: train with --center_loss")
-    if args.resume and not (args.train or args.second_train):
-        error("--resume goes with --train or --second_train")
-    if args.kvstore != "device" and not (args.train or args.second_train):
-        error(f"--kvstore {args.kvstore} goes with --train or --second_train")
-
-
-def kind_of(name):
-    """What argparse must know of a flag of the recipe: its type follows from its field."""
-    if name not in RECIPE_FIELDS:
-        return {}
-    each = RECIPE_FIELDS[name]
-    limits = each.metadata.get("range")
-    kinds = {
-        bool: lambda: {"action": "store_true"},
-        int: lambda: {"type": arguments.whole(limits.low, limits.high)},
-        float: lambda: {
-            "type": arguments.number(limits, recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT)
-        },
-        str: lambda: {"choices": each.metadata["choices"]},
+    faults = {
+        f"nothing to do: give --{', --'.join(actions)} or --{last}": not any(
+            getattr(args, name) for name in ACTIONS
+        ),
+        "--threshold and --reject both say where an image is unknown: give one": (
+            args.threshold is not None and args.reject is not None
+        ),
+        "--threshold goes with --predict": args.threshold is not None and not args.predict,
+        "--reject goes with --predict, --unknown or --export": args.reject is not None
+        and not (args.predict or args.unknown or args.export),
+        "--format goes with --predict": args.format != "text" and not args.predict,
+        "--threshold and --reject are distances: leave --eval_method softmax away": by_class,
+        "--predict has an empty path": "" in (args.predict or ()),
+        "--unknown has an empty path": args.unknown == "",
+        "--unknown goes with --test": args.unknown and not args.test,
+        "--num_classes x --feature_size must stay below 2^31, the limit of MXNet": (
+            given.num_classes * given.feature_size >= 2**31 - 1
+        ),
+        "--center_loss goes with --train": given.center_loss and not args.train,
+        f"--eval_method {given.eval_method} needs centers: train with --center_loss": (
+            softmax_only and by_center
+        ),
+        "--threshold and --reject need centers: train with --center_loss": (
+            softmax_only and limited and not (args.unknown and args.threshold is None)
+        ),
+        "--second_train needs centers: train with --center_loss": (
+            softmax_only and args.second_train
+        ),
+        "--resume goes with --train or --second_train": args.resume and not training,
+        f"--kvstore {args.kvstore} goes with --train or --second_train": (
+            args.kvstore != "device" and not training
+        ),
     }
-    return {**kinds[each.type](), "default": argparse.SUPPRESS}  # what is absent was not given
+    for text, is_there in faults.items():
+        if is_there:
+            error(text)
 
 
 def new_parser():
@@ -286,7 +276,9 @@ def new_parser():
     def add(group, flag, text, **kwargs):
         default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
         shown = "" if default is None or default is False else f" (default: {default})"
-        group.add_argument(flag, help=text + shown, **{**kwargs, **kind_of(flag[2:])})
+        if flag[2:] in RECIPE_FIELDS:
+            kwargs.update(arguments.of_field(RECIPE_FIELDS[flag[2:]], *FLOATS))
+        group.add_argument(flag, help=text + shown, **kwargs)
 
     # fmt: off
     group = parser.add_argument_group("actions")
@@ -346,7 +338,7 @@ def new_parser():
     add(group, "--format", "format of the lines printed", choices=("text", "csv", "json"),
         default="text")
     add(group, "--threshold", "call an image unknown whose nearest center is farther than this",
-        type=arguments.number(Range(0), recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT))
+        type=arguments.number(Range(0), *FLOATS))
     add(group, "--reject", "call an image unknown whose nearest center is farther than that of "
         "all but this share of the test images, for example 0.05; also with --unknown, and kept "
         "by --export", type=arguments.share)

@@ -8,7 +8,8 @@ import mxnet as mx
 import numpy as np
 
 import models
-from data import SPLITS, batches, ground_of, random_warps
+from data import batches, random_warps
+from datasets.dataset import SPLITS, ground_of
 from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say, warn

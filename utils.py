@@ -4,7 +4,8 @@ from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
-from data import Split, batches
+from data import batches
+from datasets.dataset import Split
 from process.errors import UserError
 
 EVALUATION_BATCH = 500

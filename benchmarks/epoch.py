@@ -28,6 +28,7 @@ def run(smoke):
     import recipe
     import train
     from cluster.workers import Alone
+    from datasets.dataset import Dataset
     from learner import Learner
     from runs.plan import Plan
     from runs.record import Record, Surroundings
@@ -41,7 +42,7 @@ def run(smoke):
     recipe.MODELS["pixels"] = "Pixels"
 
     def repeat(*sizes):
-        return data.Dataset("repeated", *map(repeated, (digits.train, digits.test), sizes))
+        return Dataset("repeated", *map(repeated, (digits.train, digits.test), sizes))
 
     def begin(model, dataset, **flags):
         shape = dataset.train.images.shape[1:]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from data import Fingerprint
+from datasets.dataset import Fingerprint
 from process.errors import UserError
 from process.files import new_name, write_atomically, write_new
 from recipe import Recipe
