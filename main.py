@@ -67,11 +67,9 @@ def act(args):
     if workers.leads:
         check_what_comes_last(args)
     trained = False
-    for name, action in ACTIONS.items():
-        if not getattr(args, name):
-            continue
+    for name in filter(vars(args).get, ACTIONS):
         try:
-            action(args, workers)
+            ACTIONS[name](args, workers)
         except Interrupted as interrupted:
             if trained and not interrupted.resume:
                 interrupted.kept, interrupted.resume = "what was trained is kept", True
@@ -84,14 +82,10 @@ def check_what_comes_last(args):
     """Let what would fail after a training fail before it."""
     from inference.predict import image_files
 
-    for paths in (args.predict, args.unknown and [args.unknown]):
-        if paths:
-            image_files(paths)
+    for paths in filter(None, (args.predict, args.unknown and [args.unknown])):
+        image_files(paths)
     if args.export:
         prepare_onnx()
-
-
-# --- the actions: what each flag does ----------------------------------------------------------
 
 
 def run_of(args, prefix=None):
@@ -122,90 +116,76 @@ def rank_0(action):
     return lambda args, workers: action(args) if workers.leads else None
 
 
+def opened(args, wanted=None, prefix=None, **kwargs):
+    """The trained run that a flag names; a `wanted` flag is for runs with centers alone."""
+    from runs.trained import open_run
+
+    method = args.given.get("eval_method")
+    if method and recipe.EVAL_METHODS[method].needs_centers:
+        wanted = wanted or f"--eval_method {method}"
+    return open_run(run_of(args, prefix), args.given, needs_centers_for=wanted, **kwargs)
+
+
+def data_and_context(args, *trained):
+    """The data for trained runs, and the device."""
+    from learner import choose_contexts
+    from runs.trained import load_data
+
+    ctx = choose_contexts(args.use_gpu, args.gpus)[0]
+    return load_data(trained, args.dataset, args.data_dir), ctx
+
+
 @rank_0
 def test(args):
     from evaluation import test
-    from runs.trained import load_data, open_run
 
-    method = args.given.get("eval_method")
-    knn = method and recipe.EVAL_METHODS[method].needs_centers
-    wanted = f"--eval_method {method}" if knn else None
-    trained = open_run(run_of(args), args.given, needs_centers_for=wanted)
-    method = method or trained.method
-    ctx = first_context(args)
-    dataset = load_data([trained], args.dataset, args.data_dir)
-    test(trained, dataset, ctx, method, args.given.get("plotting"), args.unknown, args.reject)
+    trained = opened(args)
+    method = args.given.get("eval_method", trained.method)
+    plotting = args.given.get("plotting")
+    test(trained, *data_and_context(args, trained), method, plotting, args.unknown, args.reject)
 
 
 @rank_0
 def compare(args):
     from evaluation import compare
     from process.files import make_folder
-    from runs.trained import load_data, open_run
 
-    trained = [open_run(run_of(args, prefix), args.given) for prefix in args.compare]
+    trained = [opened(args, prefix=prefix) for prefix in args.compare]
     make_folder(run_of(args).out_dir)
-    ctx = first_context(args)
-    compare(trained, load_data(trained, args.dataset, args.data_dir), ctx, run_of(args).out_dir)
+    compare(trained, *data_and_context(args, *trained), run_of(args).out_dir)
 
 
 @rank_0
 def predict(args):
     from inference.predict import predict
-    from runs.trained import open_run
+    from learner import choose_contexts
 
     limited = args.threshold is not None or args.reject is not None
-    method, wanted = args.given.get("eval_method"), None
-    if limited:
-        method, wanted = "knn", "--threshold or --reject"  # which are distances
-    elif method and recipe.EVAL_METHODS[method].needs_centers:
-        wanted = f"--eval_method {method}"
-    trained = open_run(run_of(args), args.given, needs_centers_for=wanted, tell=note)
+    trained = opened(args, "--threshold or --reject" if limited else None, tell=note)
     threshold = args.threshold if args.reject is None else trained.threshold(args.reject)
-    method = method or trained.method
-    predict(trained, args.predict, first_context(args), method, args.format, threshold)
+    method = "knn" if limited else args.given.get("eval_method", trained.method)  # a distance
+    ctx = choose_contexts(args.use_gpu, args.gpus)[0]
+    predict(trained, args.predict, ctx, method, args.format, threshold)
 
 
 @rank_0
 def export(args):
     from inference.export import export
-    from runs.trained import open_run
 
-    wanted = None if args.reject is None else "--reject"
-    export(open_run(run_of(args), args.given, needs_centers_for=wanted), args.reject)
-
-
-def first_context(args):
-    """The device of everything but training."""
-    from learner import choose_contexts
-
-    return choose_contexts(args.use_gpu, args.gpus)[0]
+    export(opened(args, None if args.reject is None else "--reject"), args.reject)
 
 
 TRAINING = {"train": train, "second_train": second_train}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
 
 
-# --- the flags ---------------------------------------------------------------------------------
-
 RECIPE_FIELDS = {each.name: each for each in fields(recipe.Recipe)}
 FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
 
 
 def parse(argv):
-    """Parse the command line.
-
-    Returns
-    -------
-    argparse.Namespace
-        All flags; those of a recipe, which a run's record may decide, only where they were given,
-        in the dict `given`.
-
-    Raises
-    ------
-    SystemExit
-        With status 2, after a line that says what is wrong.
-    """
+    """All flags; those of a recipe, which a run's record may decide, only where they were given, in
+    the dict `given`. Where they are wrong, a line says so, and SystemExit has the status 2."""
     parser = new_parser()
     args = parser.parse_args(argv)
     flags = vars(args)
@@ -223,21 +203,22 @@ def check(args, error):
     training = args.train or args.second_train
     softmax_only = args.train and not given.center_loss and not args.resume
     by_center = recipe.EVAL_METHODS[given.eval_method].needs_centers
-    limited = args.threshold is not None or args.reject is not None
-    by_class = limited and args.predict and args.given.get("eval_method") == "softmax"
+    threshold, reject = args.threshold is not None, args.reject is not None
+    by_class = (threshold or reject) and args.given.get("eval_method") == "softmax"
+    rejecting = args.predict or args.unknown or args.export
     *actions, last = ACTIONS
+    acting = any(map(vars(args).get, ACTIONS))
     faults = {
-        f"nothing to do: give --{', --'.join(actions)} or --{last}": not any(
-            getattr(args, name) for name in ACTIONS
-        ),
+        f"nothing to do: give --{', --'.join(actions)} or --{last}": not acting,
         "--threshold and --reject both say where an image is unknown: give one": (
-            args.threshold is not None and args.reject is not None
+            threshold and reject
         ),
-        "--threshold goes with --predict": args.threshold is not None and not args.predict,
-        "--reject goes with --predict, --unknown or --export": args.reject is not None
-        and not (args.predict or args.unknown or args.export),
+        "--threshold goes with --predict": threshold and not args.predict,
+        "--reject goes with --predict, --unknown or --export": reject and not rejecting,
         "--format goes with --predict": args.format != "text" and not args.predict,
-        "--threshold and --reject are distances: leave --eval_method softmax away": by_class,
+        "--threshold and --reject are distances: leave --eval_method softmax away": (
+            args.predict and by_class
+        ),
         "--predict has an empty path": "" in (args.predict or ()),
         "--unknown has an empty path": args.unknown == "",
         "--unknown goes with --test": args.unknown and not args.test,
@@ -249,7 +230,7 @@ def check(args, error):
             softmax_only and by_center
         ),
         "--threshold and --reject need centers: train with --center_loss": (
-            softmax_only and limited and not (args.unknown and args.threshold is None)
+            softmax_only and (threshold or (reject and not args.unknown))
         ),
         "--second_train needs centers: train with --center_loss": (
             softmax_only and args.second_train
@@ -259,9 +240,8 @@ def check(args, error):
             args.kvstore != "device" and not training
         ),
     }
-    for text, is_there in faults.items():
-        if is_there:
-            error(text)
+    for text in (text for text, is_there in faults.items() if is_there):
+        error(text)
 
 
 def new_parser():
