@@ -153,6 +153,9 @@ class ParameterCenterLoss(gluon.HybridBlock):
         with self.name_scope():
             self.centers = self.params.get("centers", shape=(num_classes, feature_size))
 
+    def step_size(self, batch_size):
+        return batch_size
+
     def hybrid_forward(self, F, feature, label, centers):
         center = F.take(centers, label)
         return self._lmbd / 2 * squared_distance(F, feature, center) / count_labels(F, label)

@@ -1,137 +1,20 @@
 """Image sets, read whole into memory as uint8, and the batches cut from them."""
 
-import functools
-import hashlib
-import json
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import List, NamedTuple, Optional
 
 import mxnet as mx
 import numpy as np
 
+import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
+from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check
 from process.console import note
 from process.errors import UserError, check_signals
-from process.typed import within
-from recipe import DATASETS, Network
+from recipe import MODELS
 
-SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
-DEFAULT = Network()
-LARGEST_SIDE = 10**4  # pixels of an image
-SMALLEST_IMAGE = 16  # below it nothing is left of an image after the networks' poolings
-
-
-class Split(NamedTuple):
-    """Training or test part: `images` (N, C, H, W) uint8, C 1 or 3, and `labels` (N,) int32."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """What a run's record keeps of its data set.
-
-    Attributes
-    ----------
-    name : str
-    train, test : int
-        How many images.
-    shape : list of int
-        (C, H, W) of an image.
-    classes : list of int
-        The labels of the training set, ascending.
-    names : list of str or None
-        The names of all classes.
-    edge : int
-        How bright the edges of the training images are, in the mean.
-    sha256 : str
-        The SHA-256 of the names and the arrays, which tells the set from all others.
-    """
-
-    name: str
-    train: int = within(1)
-    test: int = within(1)
-    shape: List[int] = within(1, LARGEST_SIDE, length=(3, 3))
-    classes: List[int] = within(0, length=(1, 10**7))
-    names: Optional[List[str]]
-    edge: int = within(0, 255)
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A named set of images.
-
-    `names` are those of the classes, None where they are numbers; `files` those of the test
-    images, None where these have no files of their own. Where there is a validation set, it
-    chooses the best epoch, so that the test set does not.
-    """
-
-    name: str
-    train: Split
-    test: Split
-    names: Optional[list] = None
-    files: Optional[list] = None
-    val: Optional[Split] = None
-
-    @property
-    def chooser(self):
-        """Which part chooses the best epoch."""
-        return "test" if self.val is None else "val"
-
-    @property
-    def shape(self):
-        """That of an image, (C, H, W)."""
-        return self.train.images.shape[1:]
-
-    @functools.cached_property
-    def classes(self):
-        """The labels that the training set has, ascending."""
-        return np.unique(self.train.labels)
-
-    @functools.cached_property
-    def fingerprint(self):
-        """What a run's record keeps of this set."""
-        digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
-        for split in (self.train, self.test, *filter(None, [self.val])):
-            for array in split:
-                digest.update(f"{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
-        return Fingerprint(
-            name=self.name,
-            train=len(self.train.labels),
-            test=len(self.test.labels),
-            shape=list(self.shape),
-            classes=self.classes.tolist(),
-            names=self.names,
-            edge=round(float(edges(self.train.images).mean())),
-            sha256=digest.hexdigest(),
-        )
-
-
-def edges(images):
-    """The pixels along the edges of images (N, C, H, W), in the mean of each, (N,) float64."""
-    border = np.ones(images.shape[2:], bool)
-    border[1:-1, 1:-1] = False
-    return images[..., border].mean(axis=(1, 2))
-
-
-def ground_of(split):
-    """How bright the edges of a part's images are, in the mean, in 0 to 1; of MNIST's 0."""
-    return round(float(edges(split.images).mean())) / 255
-
-
-def light_on_dark(edge):
-    """Whether images whose edges have this brightness, in the mean, are light on dark.
-
-    None between the two: they do not agree among themselves, or are of a middle grey.
-    """
-    return None if 64 <= edge < 192 else bool(edge < 128)
 
 
 def load_dataset(dataset, data_dir, network=DEFAULT):
@@ -162,7 +45,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
         loaded = read_folder(Path(folder), name, network)
     else:
         loaded = READERS[dataset]()
-    check(loaded, network)
+    check(loaded, network, getattr(models, MODELS[network.model]).smallest_image)
     return loaded
 
 
@@ -204,47 +87,6 @@ def count_classes(data_dir):
     return {"num_classes": len(layouts.class_names(folder))}
 
 
-def choose_dataset(dataset, data_dir, *records):
-    """The `dataset` for `load_dataset`: the user's choice, or else what runs were trained on.
-
-    Parameters
-    ----------
-    dataset, data_dir : str or None
-        The flags.
-    *records : Record or None
-        Of the runs, if any, that are used.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    UserError
-        The runs do not tell.
-    """
-    trained_on = {record.dataset.name: record.prefix for record in records if record}
-    if dataset or data_dir or not trained_on:
-        return dataset or "auto"
-    name, prefix = trained_on.popitem()
-    if trained_on or name not in DATASETS:
-        raise UserError(
-            f"{prefix} was trained on {name}: say with --data_dir where that is, or what else is "
-            "to be used"
-        )
-    return name
-
-
-def refuse_trained_images(record, dataset):
-    """Raise UserError where the test set is made of images that a run was trained on."""
-    trained_on = record and record.dataset.sha256
-    if trained_on == mnist.FINGERPRINT and dataset.name == "mnist5k":
-        raise UserError(
-            f"{record.prefix} was trained on MNIST, whose training set has all images of mnist5k: "
-            f"no test could be made with them. {mnist.MNIST.where_it_goes()}"
-        )
-
-
 def print_mnist5k_warning(reason):
     line = "*" * 78
     note(
@@ -253,52 +95,6 @@ def print_mnist5k_warning(reason):
         "lower, and not to be compared with those on the full MNIST. For as many steps give\n"
         f"--epochs and --lr_step 15 times as large.\n{line}"
     )
-
-
-def check(dataset, network):
-    """Raise UserError unless both splits have images of one size and labels in range."""
-    num_classes = network.num_classes
-    as_is = (network.image_size, network.color) == (DEFAULT.image_size, DEFAULT.color)
-    if not dataset.names and not as_is:
-        raise UserError(
-            f"--image_size and --color are for folders of images, and {dataset.name} has none"
-        )
-    if network.prepare == "mnist" and not as_is:
-        raise UserError("--prepare mnist makes grey images of 28 x 28: leave --image_size and "
-                        "--color away")  # fmt: skip
-    if dataset.names and len(dataset.names) != num_classes:
-        raise UserError(
-            f"{dataset.name} has {len(dataset.names)} classes, and the network is for "
-            f"{num_classes}: choose another --data_dir, --prefix or --num_classes"
-        )
-    parts = {"training": dataset.train, "test": dataset.test}
-    if dataset.val is not None:
-        parts["validation"] = dataset.val
-    for which, (_, labels) in parts.items():
-        if not len(labels):
-            raise UserError(f"{dataset.name}: the {which} set is empty")
-        if labels.max() >= num_classes:
-            raise UserError(
-                f"{dataset.name}: the {which} labels go up to {labels.max()}, so --num_classes "
-                f"must be at least {labels.max() + 1} (it is {num_classes})"
-            )
-        if labels.min() < 0:
-            raise UserError(f"{dataset.name}: a {which} label is {labels.min()}, below 0")
-    shapes = [split.images.shape[1:] for split in (dataset.train, dataset.test)]
-    if shapes[0] != shapes[1]:
-        said = [f"{rows} x {columns} pixels, {n} channel(s)" for n, rows, columns in shapes]
-        raise UserError(f"{dataset.name}: training images are {said[0]}; test images {said[1]}")
-    size = shapes[0][1:]
-    if max(size) > LARGEST_SIDE:
-        raise UserError(
-            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too large: no side may "
-            f"have more than {LARGEST_SIDE}"
-        )
-    if min(size) < SMALLEST_IMAGE:
-        raise UserError(
-            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too small for the "
-            f"networks, which need {SMALLEST_IMAGE} x {SMALLEST_IMAGE}"
-        )
 
 
 def read_folder(folder, name, network=DEFAULT):

@@ -1,22 +1,21 @@
 """The actions that evaluate trained runs: test one, or compare several."""
 
-import csv
-import io
 import time
 from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
-from data import SPLITS
+from datasets.dataset import SPLITS
+from inference.confusion import confusion
 from inference.unknown import tell_unknown
-from pictures.feature_maps import Dots, feature_map, stacked_feature_maps
-from process.console import say, table
+from pictures.feature_maps import stacked_feature_maps
+from pictures.test_set import draw_test_set
+from process.console import aligned, as_csv, say, table
 from process.files import make_folder, write_together
 from recipe import EVAL_METHODS
 from utils import accuracies, classify, tightness
 
-MOST_PRINTED = 21  # lines of a table of classes
-MOST_COUNTED = 1000  # classes of which all pairs are counted
+MAX_PRINTED = 21  # lines of a table of classes
 TEST_FILES = {"png": "Feature map", "csv": "Classes", "html": "To explore the test images"}
 
 
@@ -51,7 +50,7 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
     rows = confusion(dataset.test.labels, answers.found[method], dataset.names)
-    if len(rows) <= MOST_PRINTED:
+    if len(rows) <= MAX_PRINTED:
         say(f"Classes of the images, and what was found:\n\n{aligned(rows)}\n")
     elif not plotting:
         say(f"{len(rows) - 1} classes: with --plotting a table says which are confused")
@@ -61,77 +60,13 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
         files = {
             **draw_test_set(trained, dataset, answers, centers, title, words),
-            "csv": as_csv(rows),
+            "csv": as_csv(rows).encode(),
         }
         make_folder(run.out_dir)
         paths = {kind: run.picture(f"test.{kind}") for kind in files}
         write_together({paths[kind]: content for kind, content in files.items()})
         for kind, path in paths.items():
             say(f"{TEST_FILES[kind]}: {path}")
-
-
-def draw_test_set(trained, dataset, answers, centers, title, words):
-    """The feature map of the test set, as a picture and as a page, which marks what is wrong by
-    the method of these words: a dict of bytes."""
-    from pictures.page import page  # bokeh takes a second to import
-
-    prefix, (images, labels) = trained.run.prefix, dataset.test
-    num_classes, names = trained.network.num_classes, dataset.names
-    picture = feature_map(
-        answers.features, labels, num_classes, f"{prefix}\n{title}", centers=centers, names=names
-    )
-    dots, _ = Dots.of(answers.features, labels, centers)
-    distances = None
-    if centers is not None:
-        own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
-        distances = np.stack([answers.distance, own], axis=1)
-    found = {EVAL_METHODS[method].words: classes for method, classes in answers.found.items()}
-    to_explore = page(
-        dots, images, found, distances, trained.names, f"{prefix}: {title}", words, dataset.files
-    )
-    return {"png": picture, "html": to_explore}
-
-
-def confusion(labels, found, names):
-    """How often images of each class were taken for each, and how often rightly.
-
-    Parameters
-    ----------
-    labels, found : (N,) int
-    names : list of str or None
-        Of the classes; None where they are numbers.
-
-    Returns
-    -------
-    list of list of str
-        A row for each class that is there, below one that says what the columns are: all classes,
-        unless they are too many, and the accuracy.
-    """
-    classes = np.union1d(labels, found)
-    called = [names[j] if names else str(j) for j in classes]
-    if len(classes) <= MOST_COUNTED:
-        from sklearn.metrics import confusion_matrix  # half a second, wanted here only
-
-        counts = confusion_matrix(labels, found, labels=classes)
-        rows = [["class", *called]] + [[name, *map(str, row)] for name, row in zip(called, counts)]
-    else:
-        rows = [["class"]] + [[name] for name in called]
-    images, right = (np.bincount(np.searchsorted(classes, one), minlength=len(classes))
-                     for one in (labels, labels[labels == found]))  # fmt: skip
-    shares = [f"{a / b:.4f}" if b else "-" for a, b in zip(right, images)]
-    return [[*row, last] for row, last in zip(rows, ["accuracy", *shares])]
-
-
-def aligned(rows):
-    """Rows as text, each column as wide as it must be."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return "\n".join(" ".join(map(str.rjust, row, widths)) for row in rows)
-
-
-def as_csv(rows):
-    file = io.StringIO()
-    csv.writer(file).writerows(rows)
-    return file.getvalue().encode()
 
 
 def compare(trained, dataset, ctx, out_dir):

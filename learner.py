@@ -102,6 +102,11 @@ def set_params(block, arrays, source):
         Names or shapes differ from the block's, or a value is not finite.
     """
     params = block._collect_params_with_prefix()
+    if isinstance(block, models.LeNet) and "features.2.weight" in arrays:
+        raise UserError(
+            f"{source} is of the earlier LeNet, of 20 and 50 channels without a hidden layer; "
+            "LeNet has 16 and 48 channels and 512 hidden units now: train the run again"
+        )
     different = sorted(set(params) ^ set(arrays))
     if different:
         where = "has no" if different[0] in params else "has"

@@ -1,6 +1,5 @@
 """Train and test networks with softmax loss and center loss. `python main.py --help` tells how."""
 
-import argparse
 import os
 import sys
 import traceback
@@ -68,11 +67,9 @@ def act(args):
     if workers.leads:
         check_what_comes_last(args)
     trained = False
-    for name, action in ACTIONS.items():
-        if not getattr(args, name):
-            continue
+    for name in filter(vars(args).get, ACTIONS):
         try:
-            action(args, workers)
+            ACTIONS[name](args, workers)
         except Interrupted as interrupted:
             if trained and not interrupted.resume:
                 interrupted.kept, interrupted.resume = "what was trained is kept", True
@@ -85,14 +82,10 @@ def check_what_comes_last(args):
     """Let what would fail after a training fail before it."""
     from inference.predict import image_files
 
-    for paths in (args.predict, args.unknown and [args.unknown]):
-        if paths:
-            image_files(paths)
+    for paths in filter(None, (args.predict, args.unknown and [args.unknown])):
+        image_files(paths)
     if args.export:
         prepare_onnx()
-
-
-# --- the actions: what each flag does ----------------------------------------------------------
 
 
 def run_of(args, prefix=None):
@@ -123,89 +116,76 @@ def rank_0(action):
     return lambda args, workers: action(args) if workers.leads else None
 
 
+def opened(args, wanted=None, prefix=None, **kwargs):
+    """The trained run that a flag names; a `wanted` flag is for runs with centers alone."""
+    from runs.trained import open_run
+
+    method = args.given.get("eval_method")
+    if method and recipe.EVAL_METHODS[method].needs_centers:
+        wanted = wanted or f"--eval_method {method}"
+    return open_run(run_of(args, prefix), args.given, needs_centers_for=wanted, **kwargs)
+
+
+def data_and_context(args, *trained):
+    """The data for trained runs, and the device."""
+    from learner import choose_contexts
+    from runs.trained import load_data
+
+    ctx = choose_contexts(args.use_gpu, args.gpus)[0]
+    return load_data(trained, args.dataset, args.data_dir), ctx
+
+
 @rank_0
 def test(args):
     from evaluation import test
-    from runs.trained import load_data, open_run
 
-    method = args.given.get("eval_method")
-    knn = method and recipe.EVAL_METHODS[method].needs_centers
-    wanted = f"--eval_method {method}" if knn else None
-    trained = open_run(run_of(args), args.given, needs_centers_for=wanted)
-    method = method or trained.method
-    ctx = first_context(args)
-    dataset = load_data([trained], args.dataset, args.data_dir)
-    test(trained, dataset, ctx, method, args.given.get("plotting"), args.unknown, args.reject)
+    trained = opened(args)
+    method = args.given.get("eval_method", trained.method)
+    plotting = args.given.get("plotting")
+    test(trained, *data_and_context(args, trained), method, plotting, args.unknown, args.reject)
 
 
 @rank_0
 def compare(args):
     from evaluation import compare
     from process.files import make_folder
-    from runs.trained import load_data, open_run
 
-    trained = [open_run(run_of(args, prefix), args.given) for prefix in args.compare]
+    trained = [opened(args, prefix=prefix) for prefix in args.compare]
     make_folder(run_of(args).out_dir)
-    ctx = first_context(args)
-    compare(trained, load_data(trained, args.dataset, args.data_dir), ctx, run_of(args).out_dir)
+    compare(trained, *data_and_context(args, *trained), run_of(args).out_dir)
 
 
 @rank_0
 def predict(args):
     from inference.predict import predict
-    from runs.trained import open_run
+    from learner import choose_contexts
 
     limited = args.threshold is not None or args.reject is not None
-    method, wanted = args.given.get("eval_method"), None
-    if limited:
-        method, wanted = "knn", "--threshold or --reject"  # which are distances
-    elif method and recipe.EVAL_METHODS[method].needs_centers:
-        wanted = f"--eval_method {method}"
-    trained = open_run(run_of(args), args.given, needs_centers_for=wanted, tell=note)
+    trained = opened(args, "--threshold or --reject" if limited else None, tell=note)
     threshold = args.threshold if args.reject is None else trained.threshold(args.reject)
-    method = method or trained.method
-    predict(trained, args.predict, first_context(args), method, args.format, threshold)
+    method = "knn" if limited else args.given.get("eval_method", trained.method)  # a distance
+    ctx = choose_contexts(args.use_gpu, args.gpus)[0]
+    predict(trained, args.predict, ctx, method, args.format, threshold)
 
 
 @rank_0
 def export(args):
     from inference.export import export
-    from runs.trained import open_run
 
-    wanted = None if args.reject is None else "--reject"
-    export(open_run(run_of(args), args.given, needs_centers_for=wanted), args.reject)
-
-
-def first_context(args):
-    """The device of everything but training."""
-    from learner import choose_contexts
-
-    return choose_contexts(args.use_gpu, args.gpus)[0]
+    export(opened(args, None if args.reject is None else "--reject"), args.reject)
 
 
 TRAINING = {"train": train, "second_train": second_train}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
 
 
-# --- the flags ---------------------------------------------------------------------------------
-
 RECIPE_FIELDS = {each.name: each for each in fields(recipe.Recipe)}
+FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
 
 
 def parse(argv):
-    """Parse the command line.
-
-    Returns
-    -------
-    argparse.Namespace
-        All flags; those of a recipe, which a run's record may decide, only where they were given,
-        in the dict `given`.
-
-    Raises
-    ------
-    SystemExit
-        With status 2, after a line that says what is wrong.
-    """
+    """All flags; those of a recipe, which a run's record may decide, only where they were given, in
+    the dict `given`. Where they are wrong, a line says so, and SystemExit has the status 2."""
     parser = new_parser()
     args = parser.parse_args(argv)
     flags = vars(args)
@@ -220,58 +200,48 @@ def parse(argv):
 def check(args, error):
     """Call `error` with a text where flags do not go together."""
     given = recipe.Recipe.merge(args.given)
+    training = args.train or args.second_train
     softmax_only = args.train and not given.center_loss and not args.resume
+    by_center = recipe.EVAL_METHODS[given.eval_method].needs_centers
+    threshold, reject = args.threshold is not None, args.reject is not None
+    by_class = (threshold or reject) and args.given.get("eval_method") == "softmax"
+    rejecting = args.predict or args.unknown or args.export
     *actions, last = ACTIONS
-    if not any(getattr(args, name) for name in ACTIONS):
-        error(f"nothing to do: give --{', --'.join(actions)} or --{last}")
-    if args.threshold is not None and args.reject is not None:
-        error("--threshold and --reject both say where an image is unknown: give one")
-    if args.threshold is not None and not args.predict:
-        error("--threshold goes with --predict")
-    if args.reject is not None and not (args.predict or args.unknown or args.export):
-        error("--reject goes with --predict, --unknown or --export")
-    if args.format != "text" and not args.predict:
-        error("--format goes with --predict")
-    limits = [limit for limit in (args.threshold, args.reject) if limit is not None]
-    if limits and args.predict and args.given.get("eval_method") == "softmax":
-        error("--threshold and --reject are distances: leave --eval_method softmax away")
-    for flag, paths in (("--predict", args.predict or ()), ("--unknown", [args.unknown])):
-        if "" in paths:
-            error(f"{flag} has an empty path")
-    if args.unknown and not args.test:
-        error("--unknown goes with --test")
-    if given.num_classes * given.feature_size >= 2**31 - 1:
-        error("--num_classes x --feature_size must stay below 2^31, the limit of MXNet")
-    if given.center_loss and not args.train:
-        error("--center_loss goes with --train")
-    if softmax_only and recipe.EVAL_METHODS[given.eval_method].needs_centers:
-        error(f"--eval_method {given.eval_method} needs centers: train with --center_loss")
-    limited = args.threshold is not None or (args.reject is not None and not args.unknown)
-    if softmax_only and limited:
-        error("--threshold and --reject need centers: train with --center_loss")
-    if softmax_only and args.second_train:
-        error("--second_train needs centers: train with --center_loss")
-    if args.resume and not (args.train or args.second_train):
-        error("--resume goes with --train or --second_train")
-    if args.kvstore != "device" and not (args.train or args.second_train):
-        error(f"--kvstore {args.kvstore} goes with --train or --second_train")
-
-
-def kind_of(name):
-    """What argparse must know of a flag of the recipe: its type follows from its field."""
-    if name not in RECIPE_FIELDS:
-        return {}
-    each = RECIPE_FIELDS[name]
-    limits = each.metadata.get("range")
-    kinds = {
-        bool: lambda: {"action": "store_true"},
-        int: lambda: {"type": arguments.whole(limits.low, limits.high)},
-        float: lambda: {
-            "type": arguments.number(limits, recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT)
-        },
-        str: lambda: {"choices": each.metadata["choices"]},
+    acting = any(map(vars(args).get, ACTIONS))
+    faults = {
+        f"nothing to do: give --{', --'.join(actions)} or --{last}": not acting,
+        "--threshold and --reject both say where an image is unknown: give one": (
+            threshold and reject
+        ),
+        "--threshold goes with --predict": threshold and not args.predict,
+        "--reject goes with --predict, --unknown or --export": reject and not rejecting,
+        "--format goes with --predict": args.format != "text" and not args.predict,
+        "--threshold and --reject are distances: leave --eval_method softmax away": (
+            args.predict and by_class
+        ),
+        "--predict has an empty path": "" in (args.predict or ()),
+        "--unknown has an empty path": args.unknown == "",
+        "--unknown goes with --test": args.unknown and not args.test,
+        "--num_classes x --feature_size must stay below 2^31, the limit of MXNet": (
+            given.num_classes * given.feature_size >= 2**31 - 1
+        ),
+        "--center_loss goes with --train": given.center_loss and not args.train,
+        f"--eval_method {given.eval_method} needs centers: train with --center_loss": (
+            softmax_only and by_center
+        ),
+        "--threshold and --reject need centers: train with --center_loss": (
+            softmax_only and (threshold or (reject and not args.unknown))
+        ),
+        "--second_train needs centers: train with --center_loss": (
+            softmax_only and args.second_train
+        ),
+        "--resume goes with --train or --second_train": args.resume and not training,
+        f"--kvstore {args.kvstore} goes with --train or --second_train": (
+            args.kvstore != "device" and not training
+        ),
     }
-    return {**kinds[each.type](), "default": argparse.SUPPRESS}  # what is absent was not given
+    for text in (text for text, is_there in faults.items() if is_there):
+        error(text)
 
 
 def new_parser():
@@ -286,7 +256,9 @@ def new_parser():
     def add(group, flag, text, **kwargs):
         default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
         shown = "" if default is None or default is False else f" (default: {default})"
-        group.add_argument(flag, help=text + shown, **{**kwargs, **kind_of(flag[2:])})
+        if flag[2:] in RECIPE_FIELDS:
+            kwargs.update(arguments.of_field(RECIPE_FIELDS[flag[2:]], *FLOATS))
+        group.add_argument(flag, help=text + shown, **kwargs)
 
     # fmt: off
     group = parser.add_argument_group("actions")
@@ -346,7 +318,7 @@ def new_parser():
     add(group, "--format", "format of the lines printed", choices=("text", "csv", "json"),
         default="text")
     add(group, "--threshold", "call an image unknown whose nearest center is farther than this",
-        type=arguments.number(Range(0), recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT))
+        type=arguments.number(Range(0), *FLOATS))
     add(group, "--reject", "call an image unknown whose nearest center is farther than that of "
         "all but this share of the test images, for example 0.05; also with --unknown, and kept "
         "by --export", type=arguments.share)

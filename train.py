@@ -7,14 +7,16 @@ import time
 import mxnet as mx
 import numpy as np
 
-from data import SPLITS, batches, ground_of, random_warps
+import models
+from data import batches, random_warps
+from datasets.dataset import SPLITS, ground_of
 from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say
 from process.errors import Ended, UserError
-from recipe import EVAL_METHODS
+from recipe import EVAL_METHODS, MODELS
 from runs.record import Epoch
-from utils import CHANNELS, accuracies, check_finite, classify
+from utils import accuracies, check_finite, classify
 
 GUESSING = 0.97  # of the loss of guessing: a network above it has learnt nothing
 CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
@@ -295,9 +297,10 @@ def check_split(split, recipe, devices, workers=1):
             f"for {devices} devices{' of each worker' * (workers > 1)}: choose another --batch_size"
         )
     part = -(-batch // (devices * workers))
+    width = getattr(models, MODELS[recipe.model]).width
     pairs = batch if "center" in recipe.losses else 0
     # Where the logits of a batch take 2^31 bytes MXNet damages its memory, and aborts at the end.
-    if part * recipe.num_classes >= 2**29 or part * max(CHANNELS * pixels, pairs) >= 2**31:
+    if part * recipe.num_classes >= 2**29 or part * max(width * pixels, pairs) >= 2**31:
         raise UserError(
             f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
             "arrays beyond the limit of MXNet: choose a smaller --batch_size"

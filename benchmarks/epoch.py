@@ -24,11 +24,11 @@ def run(smoke):
     import mxnet as mx
 
     import data
-    import main
     import models
     import recipe
     import train
     from cluster.workers import Alone
+    from datasets.dataset import Dataset
     from learner import Learner
     from runs.plan import Plan
     from runs.record import Record, Surroundings
@@ -42,12 +42,12 @@ def run(smoke):
     recipe.MODELS["pixels"] = "Pixels"
 
     def repeat(*sizes):
-        return data.Dataset("repeated", *map(repeated, (digits.train, digits.test), sizes))
+        return Dataset("repeated", *map(repeated, (digits.train, digits.test), sizes))
 
-    def begin(model, dataset, *flags):
-        args = main.parse(["--train", "--center_loss", "--model", model, *flags])
+    def begin(model, dataset, **flags):
         shape = dataset.train.images.shape[1:]
-        return Learner(recipe.Recipe.merge(args.given), shape, [mx.cpu()], Alone())
+        chosen = recipe.Recipe(model=model, center_loss=True, **flags)
+        return Learner(chosen, shape, [mx.cpu()], Alone())
 
     def passes(model, dataset):
         learner = begin(model, dataset)
@@ -66,8 +66,8 @@ def run(smoke):
 
         return all_passes
 
-    def epoch(dataset, *flags):
-        learner = begin("pixels", dataset, *flags)
+    def epoch(dataset, **flags):
+        learner = begin("pixels", dataset, **flags)
         run = Run("run", "ckpt", "output")
 
         def whole():
@@ -88,7 +88,7 @@ def run(smoke):
         "LeNet++": passes("lenetplus", repeat(*(size // share for size in sizes))),
         "passes": passes("pixels", dataset),
         "plain": epoch(dataset),
-        "plotting": epoch(dataset, "--plotting"),
+        "plotting": epoch(dataset, plotting=True),
     }
     folder = os.getcwd()
     with tempfile.TemporaryDirectory() as scratch:

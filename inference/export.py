@@ -15,7 +15,6 @@ from learner import get_params
 from process.console import say
 from process.errors import UserError
 from process.files import make_folder, write_atomically
-from utils import CHANNELS
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
@@ -216,7 +215,7 @@ def compare_with_mxnet(content, net, centers, images):
     names = [output.name for output in session.get_outputs()]
     ctx = net.output.weight.list_ctx()[0]
     num_classes, feature_size = net.output.weight.shape
-    an_image = max(CHANNELS * images[0, 0].size, num_classes * feature_size)
+    an_image = max(net.width * images[0, 0].size, num_classes * feature_size)
     size = max(1, BLOCK // an_image)
     blocks = [images[i : i + size] for i in range(0, len(images), size)]
     for block in (images[:1], *blocks):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data import edges
 from datasets import folders, layouts
+from datasets.dataset import edges
 from datasets.images import FORMATS
 from process.console import printable, say, warn
 from process.errors import UserError, check_signals

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data import edges
 from datasets import folders, idx
+from datasets.dataset import edges
 from datasets.images import FORMATS
 from inference.predict import image_files
 from process.console import warn

@@ -2,7 +2,7 @@
 
 import re
 
-from data import SPLITS
+from datasets.dataset import SPLITS
 from pictures import curves, feature_maps, figure, gifs
 from process.console import warn
 from process.errors import Interrupted, UserError

@@ -24,6 +24,26 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
 
 
+def of_field(each, smallest, largest):
+    """What argparse must know of a flag that is a field of a dataclass, as keyword arguments.
+
+    Parameters
+    ----------
+    each : dataclasses.Field
+        Made by `typed.within` or `typed.one_of`, unless it is a bool.
+    smallest, largest : float
+        The bounds of a float that is not 0.
+    """
+    limits = each.metadata.get("range")
+    kinds = {
+        bool: lambda: {"action": "store_true"},
+        int: lambda: {"type": whole(limits.low, limits.high)},
+        float: lambda: {"type": number(limits, smallest, largest)},
+        str: lambda: {"choices": each.metadata["choices"]},
+    }
+    return {**kinds[each.type](), "default": argparse.SUPPRESS}  # what is absent was not given
+
+
 def whole(low, high):
     """A type for argparse: a whole number in [low, high]."""
 

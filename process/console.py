@@ -1,6 +1,8 @@
 """What the program says: lines on standard output; warnings, errors and bars on standard error."""
 
 import contextlib
+import csv
+import io
 import os
 import sys
 import threading
@@ -60,6 +62,19 @@ def table(header, rows):
     """Rows of cells as a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def aligned(rows):
+    """Rows as text, each column as wide as it must be."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join(" ".join(map(str.rjust, row, widths)) for row in rows)
+
+
+def as_csv(rows):
+    """Rows as the text of a CSV file."""
+    file = io.StringIO()
+    csv.writer(file).writerows(rows)
+    return file.getvalue()
 
 
 def printable(text):

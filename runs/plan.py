@@ -4,14 +4,15 @@ import contextlib
 from dataclasses import dataclass
 from typing import Optional
 
-from data import Dataset, choose_dataset, count_classes, load_dataset
+from data import count_classes, load_dataset
+from datasets.dataset import Dataset
 from process.console import say
 from process.errors import UserError
 from process.files import new_name
 from recipe import EPOCHS, EVAL_METHODS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
-from runs.trained import Trained, open_run
+from runs.trained import Trained, choose_dataset, open_run
 
 
 @dataclass(frozen=True)

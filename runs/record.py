@@ -12,7 +12,7 @@ from typing import Dict, List, Optional
 import mxnet as mx
 import numpy as np
 
-from data import Fingerprint
+from datasets.dataset import Fingerprint
 from process import typed
 from process.console import warn
 from process.errors import UserError

@@ -4,11 +4,13 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from data import choose_dataset, edges, light_on_dark, load_dataset, refuse_trained_images
+from data import load_dataset
+from datasets import mnist
+from datasets.dataset import edges, light_on_dark
 from learner import build, build_center_loss, centers_of, set_params
 from process.console import say, warn
 from process.errors import UserError
-from recipe import Network, Recipe
+from recipe import DATASETS, Network, Recipe
 from runs.record import Record
 from runs.run import SHIPPED, Run
 
@@ -201,6 +203,47 @@ def read_best(run, record, network, needs_centers_for):
     params = run.read_params(run.best, record)
     centers = run.read_params(run.feature_matrix, record) if centered else None
     return Trained(run, record, network, params, centers)
+
+
+def choose_dataset(dataset, data_dir, *records):
+    """The `dataset` for `data.load_dataset`: the user's choice, or else what runs were trained on.
+
+    Parameters
+    ----------
+    dataset, data_dir : str or None
+        The flags.
+    *records : Record or None
+        Of the runs, if any, that are used.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UserError
+        The runs do not tell.
+    """
+    trained_on = {record.dataset.name: record.prefix for record in records if record}
+    if dataset or data_dir or not trained_on:
+        return dataset or "auto"
+    name, prefix = trained_on.popitem()
+    if trained_on or name not in DATASETS:
+        raise UserError(
+            f"{prefix} was trained on {name}: say with --data_dir where that is, or what else is "
+            "to be used"
+        )
+    return name
+
+
+def refuse_trained_images(record, dataset):
+    """Raise UserError where the test set is made of images that a run was trained on."""
+    trained_on = record and record.dataset.sha256
+    if trained_on == mnist.FINGERPRINT and dataset.name == "mnist5k":
+        raise UserError(
+            f"{record.prefix} was trained on MNIST, whose training set has all images of mnist5k: "
+            f"no test could be made with them. {mnist.MNIST.where_it_goes()}"
+        )
 
 
 def load_data(trained, dataset, data_dir):

@@ -226,7 +226,7 @@ def test_golden_numbers(cli):
         "--batch_size", 60, "--lr_step", 1, "--momentum", 0.9, "--lmbd", 0.5,
     )  # fmt: skip
     assert done.status == 0
-    golden = [(2.301023, 0.00950936), (2.261240, 0.01352614)]
+    golden = [(2.297471, 0.01370328), (2.262276, 0.01528053)]
     for row, (softmax, center) in zip(read_history(".", "center-loss"), golden):
         assert float(row["softmax_loss"]) == pytest.approx(softmax, rel=1e-4)
         assert float(row["center_loss"]) == pytest.approx(center, rel=1e-3)
@@ -386,11 +386,23 @@ def test_checkpoints_of_2019_have_no_record(trained, tmp_path):
     assert trained(*flags, "--model", "lenet").status == 0
     assert_one_line(trained(*flags), "--model")
     done = trained(*flags, "--model", "lenet", "--feature_size", 3)
-    assert_one_line(done, "features.5.weight is (2, 800), but (3, 800) is wanted")
+    assert_one_line(done, "features.8.weight is (2, 512), but (3, 512) is wanted")
     assert_one_line(trained(*flags, "--model", "lenet", "--num_classes", 12), "output.weight")
-    assert_one_line(trained(*flags, "--model", "lenet", "--no_bias"), "features.5.bias")
+    assert_one_line(trained(*flags, "--model", "lenet", "--no_bias"), "features.8.bias")
     (tmp_path / "ckpt" / "center-loss-feature_matrix.params").unlink()
     assert_one_line(trained(*flags, "--model", "lenet"), "feature matrix")
+
+
+def test_a_checkpoint_of_the_earlier_lenet_is_refused(trained, tmp_path):
+    layers = {"features.0": (20, 1, 5, 5), "features.2": (50, 20, 5, 5), "features.5": (2, 800)}
+    shapes = {f"{name}.weight": shape for name, shape in layers.items()}
+    shapes.update({f"{name}.bias": shape[:1] for name, shape in layers.items()})
+    shapes.update({"output.weight": (10, 2), "output.bias": (10,)})
+    arrays = {name: mx.nd.zeros(shape) for name, shape in shapes.items()}
+    (tmp_path / "ckpt" / "center-loss.json").unlink()
+    mx.nd.save(str(tmp_path / "ckpt" / "center-loss-best.params"), arrays)
+    done = trained("--test", "--data_dir", "digits", "--model", "lenet")
+    assert_one_line(done, "center-loss-best.params is of the earlier LeNet", "train the run again")
 
 
 def test_gluon_itself_loads_the_checkpoints(trained, tmp_path):
@@ -425,7 +437,7 @@ def test_a_gpu_that_is_not_there(cli):
 
 def test_memory_that_is_not_there(tmp_path):
     write_digits(tmp_path / "digits")
-    flags = ("--num_classes", 10**7, "--feature_size", 200)
+    flags = ("--num_classes", 10**6, "--feature_size", 2000)
     done = run(
         "--train", "--center_loss", "--data_dir", "digits", *QUICK, *flags, cwd=tmp_path,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30)),

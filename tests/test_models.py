@@ -1,5 +1,7 @@
 """The networks: names that old checkpoints need, shapes, sizes."""
 
+import contextlib
+
 import mxnet as mx
 import pytest
 
@@ -30,17 +32,45 @@ def test_lenetplus_has_the_parameters_of_2019():
     assert params["features.4.weight"].shape == (2, 128 * 3 * 3)
 
 
-@pytest.mark.parametrize("cls", [getattr(models, name) for name in MODELS.values()])
+NETWORKS = pytest.mark.parametrize("cls", [getattr(models, name) for name in MODELS.values()])
+
+
+@NETWORKS
 def test_sizes_and_biases(cls):
     params, output, feature = make(cls, classes=7, feature_size=5, use_bias=False)
     assert output.shape == (3, 7) and feature.shape == (3, 5)
     assert "output.bias" not in params
-    layer = max(name for name in params if name.startswith("features") and "weight" in name)
-    assert params[layer].shape[0] == 5 and layer.replace("weight", "bias") not in params
+    layers = {int(name.split(".")[1]) for name in params if name.startswith("features")}
+    layer = f"features.{max(layers)}"
+    assert params[f"{layer}.weight"].shape[0] == 5 and f"{layer}.bias" not in params
+
+
+@NETWORKS
+def test_a_network_knows_its_width(cls):
+    net, sizes = cls(), []
+    net.initialize()
+
+    def note(block, inputs, output):
+        if isinstance(output, mx.nd.NDArray):
+            sizes.append(output.size / (28 * 28))
+
+    net.apply(lambda block: block.register_forward_hook(note))
+    net(mx.nd.zeros((1, 1, 28, 28)))
+    assert cls.width / 2 < max(sizes) <= cls.width
+
+
+@NETWORKS
+def test_a_network_knows_its_smallest_image(cls):
+    for size, enough in ((cls.smallest_image, True), (cls.smallest_image - 1, False)):
+        net = cls()
+        net.initialize()
+        with contextlib.nullcontext() if enough else pytest.raises(mx.MXNetError):
+            net(mx.nd.zeros((1, 1, size, size)))[0].wait_to_read()
 
 
 def test_lenet_is_the_small_one():
     params, _, _ = make(LeNet)
-    assert params["features.0.weight"].shape == (20, 1, 5, 5)
-    assert params["features.2.weight"].shape == (50, 20, 5, 5)
-    assert params["features.5.weight"].shape == (2, 800)
+    assert params["features.0.weight"].shape == (16, 1, 5, 5)
+    assert params["features.3.weight"].shape == (48, 16, 5, 5)
+    assert params["features.6.weight"].shape == (512, 48 * 4 * 4)
+    assert params["features.8.weight"].shape == (2, 512)

@@ -12,6 +12,7 @@ import main
 import train
 import utils
 from cluster.workers import Alone
+from datasets.dataset import Split
 from learner import Learner, centers_of, get_params
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
@@ -26,7 +27,7 @@ def new_learner(split, contexts, *flags):
 
 def learn(contexts, size, *flags):
     """Train an epoch on the first `size` of every 16th image; returns losses and parameters."""
-    split = data.Split(*(array[::16][:size] for array in mnist5k().train))
+    split = Split(*(array[::16][:size] for array in mnist5k().train))
     learner = new_learner(split, contexts, "--batch_size", 32, *flags)
     losses, sizes = train.train_epoch(learner, split, 0)
     assert sizes.sum() == size and len(losses) == len(sizes)
@@ -53,7 +54,7 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
     """One step of 20 images at batch size 32: SGD divides by 32 (hist) or not at all (paper)."""
     alpha, lmbd = 0.5, 0.7
     flags = ("--formulation", formulation, "--lmbd", str(lmbd), "--alpha", str(alpha))
-    split = data.Split(*(array[::200] for array in mnist5k().train))
+    split = Split(*(array[::200] for array in mnist5k().train))
     learner = new_learner(split, [mx.cpu()], "--batch_size", 32, *flags)
     before = centers_of(learner.center_loss)
     features = utils.classify(learner.net, None, split.images, mx.cpu()).features
@@ -83,7 +84,7 @@ def test_a_batch_smaller_than_the_number_of_devices_is_refused():
 def check_split(size, side, devices=1, **flags):
     """`train.check_split` of so many images of side x side pixels."""
     images = np.broadcast_to(np.uint8(0), (size, 1, side, side))
-    split = data.Split(images, np.broadcast_to(0, size))
+    split = Split(images, np.broadcast_to(0, size))
     train.check_split(split, Recipe(**flags), devices)
 
 
@@ -92,7 +93,7 @@ def test_images_are_warped_as_the_maps_say(height, width):
     """Against an interpolation pixel by pixel in NumPy."""
     images = np.random.RandomState(0).randint(0, 256, (4, 3, height, width)).astype(np.uint8)
     warps = data.random_warps(images.shape, seed=3, epoch=7)
-    split = data.Split(images, np.arange(4, dtype=np.int32))
+    split = Split(images, np.arange(4, dtype=np.int32))
     (((got, label, _),),) = data.batches(split, 4, [mx.cpu()], np.array([2, 0, 3, 1]), warps=warps)
     assert label.asnumpy().tolist() == [2, 0, 3, 1]
     for place, row in enumerate([2, 0, 3, 1]):
@@ -134,7 +135,7 @@ def test_a_cosine_lets_the_rates_fall_within_every_step():
     half = [(1 + np.cos(np.pi * part)) / 2 for part in (0, 0.25, 0.5, 0.875)]
     wanted = [*(0.2 * share for share in half), 0.1, 0.05, 0.05]
     np.testing.assert_allclose(rates, wanted, rtol=1e-12)
-    split = data.Split(*(array[:96] for array in mnist5k().test))
+    split = Split(*(array[:96] for array in mnist5k().test))
     learner = new_learner(split, [mx.cpu()], "--lr_schedule", "cosine", "--lr_step", 1,
                           "--batch_size", 32, "--lr", 0.3, "--alpha", 0.6)  # fmt: skip
     seen, step = [], learner.step
@@ -157,7 +158,7 @@ def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
         mx.nd.NDArray, "asnumpy", lambda self: (reads.append(len(steps)), asnumpy(self))[1]
     )
     monkeypatch.setattr(mx.nd.NDArray, "asscalar", None)
-    split = data.Split(*(array[:100] for array in mnist5k().train))
+    split = Split(*(array[:100] for array in mnist5k().train))
     learner = new_learner(split, [mx.cpu()], "--batch_size", 1)
     reads.clear()
     train.train_epoch(learner, split, 0)
@@ -198,7 +199,7 @@ def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
 
 
 def test_an_evaluation_takes_batches_that_fit(monkeypatch):
-    split = data.Split(*(array[:50] for array in mnist5k().test))
+    split = Split(*(array[:50] for array in mnist5k().test))
     learner = new_learner(split, [mx.cpu()])
     centers = centers_of(learner.center_loss)
     wanted = utils.classify(learner.net, centers, split.images, mx.cpu())
@@ -209,7 +210,7 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         "batches",
         lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
     )
-    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * 32 * 28 * 28)
+    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * learner.net.width * 28 * 28)
     other = utils.classify(learner.net, centers, split.images, mx.cpu())
     for name in ("features", "probability", "distance"):
         values, others = getattr(wanted, name), getattr(other, name)

@@ -14,6 +14,7 @@ from PIL import Image
 
 import data
 from datasets import folders, images, layouts
+from datasets.dataset import Split
 from process import errors
 from process.errors import UserError
 from recipe import Network
@@ -440,7 +441,7 @@ def test_a_run_that_has_learnt_nothing_says_so(cli, tmp_path):
 def test_white_paper_stays_white_where_images_are_warped():
     images = np.full((6, 1, 28, 28), 250, np.uint8)
     images[:, :, 10:18, 10:18] = 0
-    split = data.Split(images, np.zeros(6, np.int32))
+    split = Split(images, np.zeros(6, np.int32))
     warps = data.random_warps(images.shape, 0, 0)
     assert data.ground_of(split) == 250 / 255
     ((slice_,),) = data.batches(split, 6, [mx.cpu()], warps=warps, ground=data.ground_of(split))

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import data
 from datasets import idx, mnist
+from datasets.dataset import Split
 from process.errors import UserError
 from recipe import Network
 
@@ -111,9 +112,9 @@ def fault_sizes_differ(digits):
 
 
 def fault_small_images(digits):
-    write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 15, 28)))
-    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 15, 28)))
-    return "too small"
+    write_idx(digits / "train-images-idx3-ubyte", np.zeros((256, 7, 28)))
+    write_idx(digits / "t10k-images-idx3-ubyte", np.zeros((100, 7, 28)))
+    return "images of 7 x 28 pixels are too small for --model lenetplus, which needs 8 x 8"
 
 
 def fault_pipe(digits):
@@ -360,7 +361,7 @@ def test_auto_goes_on_where_the_home_folder_cannot_be_written(tmp_path, monkeypa
 
 @pytest.mark.parametrize("devices", [1, 2, 3])
 def test_batches_hold_every_row_once_and_all_labels(devices):
-    split = data.Split(
+    split = Split(
         np.random.RandomState(0).randint(0, 256, (11, 1, 2, 2)).astype(np.uint8),
         np.arange(11, dtype=np.int32),
     )

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from data import Fingerprint
+from datasets.dataset import Fingerprint
 from recipe import Recipe
 from runs.record import Best, Epoch, Origin, OtherVersion, Record, Surroundings, dump, sha256
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from datasets.dataset import Fingerprint
 from process.errors import UserError
 from process.files import new_name, write_atomically, write_new
 from recipe import Recipe
 from runs import params
-from runs.record import Epoch, Record
+from runs.record import Epoch, Record, Surroundings
 from runs.run import Run
 
 arrays = st.dictionaries(
@@ -87,8 +88,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     run = Run("run", tmp_path, tmp_path)
-    surroundings = {"versions": {}, "threads": "1", "devices": ["cpu(0)"]}
-    record = Record("run", None, Recipe(), 2, {"name": "digits", "sha256": ""}, surroundings)
+    surroundings = Surroundings({}, "1", ["cpu(0)"])
+    fingerprint = Fingerprint("digits", 256, 100, [1, 28, 28], list(range(10)), None, 0, "")
+    record = Record("run", None, Recipe(), 2, fingerprint, surroundings)
     record.append(Epoch(0, "digits", 0.1, 1.0, 1.0, None, 0.5, 0.5, None, None, 1.0))
     first, second = ({"a": np.full(1, value, np.float32)} for value in (1, 0))
     run.commit(record, {run.best: first, run.resume: first})
