@@ -18,7 +18,7 @@ from recipe import EVAL_METHODS, MODELS
 from runs.record import Epoch
 from utils import accuracies, check_finite, classify
 
-GUESSING = 0.97  # of the loss of guessing: a network above it has learnt nothing
+GUESSING = 0.97  # of the loss of guessing: above it a network has hardly learnt
 CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
 READ_EVERY = 8  # steps between two looks at the losses
 
@@ -180,9 +180,9 @@ class Keeper:
         )
         if still_guesses(record):
             say(
-                f"{self.run.prefix} has learnt nothing: its loss is that of guessing among "
-                f"{record.recipe.num_classes} classes. Try a lower --lr, a smaller --batch_size, "
-                "more --epochs, or a larger --feature_size"
+                f"{self.run.prefix}: the softmax loss is still that of guessing among "
+                f"{record.recipe.num_classes} classes: try more --epochs with a larger --lr_step, a "
+                "lower --lr, a smaller --batch_size, or a larger --feature_size"
             )
 
 
