@@ -7,14 +7,13 @@ import time
 import mxnet as mx
 import numpy as np
 
-import models
 from data import batches, random_warps
 from datasets.dataset import SPLITS, ground_of
 from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say
-from process.errors import Ended, UserError
-from recipe import EVAL_METHODS, MODELS
+from process.errors import Ended
+from recipe import EVAL_METHODS
 from runs.record import Epoch
 from utils import accuracies, check_finite, classify
 
@@ -41,7 +40,6 @@ def train(plan, workers):
         A signal came.
     """
     recipe, dataset = plan.recipe, plan.dataset
-    check_split(dataset.train, recipe, len(plan.contexts), workers.size)
     learner = Learner(recipe, dataset.shape, plan.contexts, workers)
     keeper = Keeper(plan, learner) if workers.leads else None
     if keeper:
@@ -284,24 +282,3 @@ def randomize(split, recipe, epoch):
     order = np.random.RandomState([recipe.seed, epoch]).permutation(len(split.labels))
     warps = random_warps(split.images.shape, recipe.seed, epoch) if recipe.augment else None
     return order, warps
-
-
-def check_split(split, recipe, devices, workers=1):
-    """Raise UserError unless every batch can be split over all devices, and none is too large."""
-    size, pixels = len(split.labels), split.images[0, 0].size
-    batch = min(recipe.batch_size, size)
-    smallest = size % batch or batch
-    if smallest // workers < devices:
-        raise UserError(
-            f"{size} images in batches of {recipe.batch_size} leave one of {smallest}, too small "
-            f"for {devices} devices{' of each worker' * (workers > 1)}: choose another --batch_size"
-        )
-    part = -(-batch // (devices * workers))
-    width = getattr(models, MODELS[recipe.model]).width
-    pairs = batch if "center" in recipe.losses else 0
-    # Where the logits of a batch take 2^31 bytes MXNet damages its memory, and aborts at the end.
-    if part * recipe.num_classes >= 2**29 or part * max(width * pixels, pairs) >= 2**31:
-        raise UserError(
-            f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
-            "arrays beyond the limit of MXNet: choose a smaller --batch_size"
-        )

@@ -121,9 +121,16 @@ class Workers(Alone):
     def broadcast_arrays(self, arrays):
         """Overwrite `arrays`, copies of one on several devices, by rank 0's; returns their key."""
         key = self.new_key()
-        self.kv.init(key, arrays[0])
-        self.kv.pull(key, out=arrays)
+        self.kv.init(key, plain(arrays[0]))
+        self.pull(key, arrays)
         return key
+
+    def pull(self, key, arrays, priority=0):
+        """Overwrite `arrays`, copies of one on several devices, by what the servers have."""
+        buffer = mx.nd.empty(arrays[0].shape, dtype=arrays[0].dtype)
+        self.kv.pull(key, out=buffer, priority=priority)
+        for array in arrays:
+            buffer.copyto(array)
 
     def new_trainer(self, params, **sgd):
         if self.sync:
@@ -186,8 +193,8 @@ class SyncTrainer(SharedTrainer):
     def step(self, divisor):
         self.allreduce_grads()
         for key, param in self.shared:
-            self.workers.kv.push(key, param.list_grad()[0], priority=-key)
-            self.workers.kv.pull(key, out=param.list_grad(), priority=-key)
+            self.workers.kv.push(key, plain(param.list_grad()[0]), priority=-key)
+            self.workers.pull(key, param.list_grad(), priority=-key)
         self.update(divisor)
 
 
@@ -199,11 +206,11 @@ class AsyncTrainer(SharedTrainer):
         super().step(divisor)
         for (key, param), old in zip(self.shared, before):
             self.workers.kv.push(key, old - param.list_data()[0], priority=-key)
-            self.workers.kv.pull(key, out=param.list_data(), priority=-key)
+            self.workers.pull(key, param.list_data(), priority=-key)
 
     def fetch(self):
         for key, param in self.shared:
-            self.workers.kv.pull(key, out=param.list_data())
+            self.workers.pull(key, param.list_data())
 
 
 class CenterTrainer(SharedTrainer):
@@ -252,6 +259,11 @@ class Exchange(mx.optimizer.Optimizer):
             weight[:] = grad
         else:
             mx.nd.sgd_update(weight, grad, out=weight, lr=1, wd=0)
+
+
+def plain(array):
+    """A copy in MXNet's own layout, the only one that a kvstore takes: oneDNN has others."""
+    return array * 1
 
 
 def to_numbers(value):

@@ -16,6 +16,7 @@ from datasets.dataset import Split
 from learner import Learner, centers_of, get_params
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
+from runs import plan
 
 
 def new_learner(split, contexts, *flags):
@@ -82,10 +83,10 @@ def test_a_batch_smaller_than_the_number_of_devices_is_refused():
 
 
 def check_split(size, side, devices=1, **flags):
-    """`train.check_split` of so many images of side x side pixels."""
+    """`plan.check_split` of so many images of side x side pixels."""
     images = np.broadcast_to(np.uint8(0), (size, 1, side, side))
     split = Split(images, np.broadcast_to(0, size))
-    train.check_split(split, Recipe(**flags), devices)
+    plan.check_split(split, Recipe(**flags), devices)
 
 
 @pytest.mark.parametrize("height, width", [(28, 28), (20, 33)])
