@@ -179,7 +179,6 @@ TRAINING = {"train": train, "second_train": second_train}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
 
 
-RECIPE_FIELDS = {each.name: each for each in fields(recipe.Recipe)}
 FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
 
 
@@ -252,12 +251,13 @@ def new_parser():
         epilog="Actions given together run in this order.",
         allow_abbrev=False,
     )
+    known = {each.name: each for each in fields(recipe.Recipe)}
 
     def add(group, flag, text, **kwargs):
         default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
         shown = "" if default is None or default is False else f" (default: {default})"
-        if flag[2:] in RECIPE_FIELDS:
-            kwargs.update(arguments.of_field(RECIPE_FIELDS[flag[2:]], *FLOATS))
+        if flag[2:] in known:
+            kwargs.update(arguments.of_field(known[flag[2:]], *FLOATS))
         group.add_argument(flag, help=text + shown, **kwargs)
 
     # fmt: off
