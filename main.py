@@ -1,5 +1,6 @@
 """Train and test networks with softmax loss and center loss. `python main.py --help` tells how."""
 
+import functools
 import os
 import sys
 import traceback
@@ -107,10 +108,6 @@ def train(args, workers, second=False):
             train(plan, workers)
 
 
-def second_train(args, workers):
-    train(args, workers, second=True)
-
-
 def rank_0(action):
     """Let an action be that of rank 0 alone."""
     return lambda args, workers: action(args) if workers.leads else None
@@ -175,7 +172,7 @@ def export(args):
     export(opened(args, None if args.reject is None else "--reject"), args.reject)
 
 
-TRAINING = {"train": train, "second_train": second_train}
+TRAINING = {"train": train, "second_train": functools.partial(train, second=True)}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
 
 
