@@ -179,8 +179,8 @@ class Keeper:
         if still_guesses(record):
             say(
                 f"{self.run.prefix}: the softmax loss is still that of guessing among "
-                f"{record.recipe.num_classes} classes: try more --epochs with a larger --lr_step, a "
-                "lower --lr, a smaller --batch_size, or a larger --feature_size"
+                f"{record.recipe.num_classes} classes: try more --epochs with a larger --lr_step, "
+                "a lower --lr, a smaller --batch_size, or a larger --feature_size"
             )
 
 
