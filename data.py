@@ -10,7 +10,6 @@ import numpy as np
 import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
 from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check
-from process.console import note
 from process.errors import UserError, check_signals
 from recipe import MODELS
 
@@ -67,7 +66,7 @@ def read_mnist_or_mnist5k():
     try:
         return read_mnist(SECONDS_TO_TRY)
     except UserError as error:
-        print_mnist5k_warning(error)
+        mnist5k.say_why(error)
         return read_mnist5k()
 
 
@@ -85,16 +84,6 @@ def count_classes(data_dir):
     if not (folder and layouts.holds_images(folder)):
         return {}
     return {"num_classes": len(layouts.class_names(folder))}
-
-
-def print_mnist5k_warning(reason):
-    line = "*" * 78
-    note(
-        f"{line}\nWARNING: the full MNIST is not used. {reason}.\n"
-        "Using mnist5k instead: 4,000 training and 1,000 test images. Accuracies on it are\n"
-        "lower, and not to be compared with those on the full MNIST. For as many steps give\n"
-        f"--epochs and --lr_step 15 times as large.\n{line}"
-    )
 
 
 def read_folder(folder, name, network=DEFAULT):

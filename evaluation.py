@@ -58,10 +58,8 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         say(tell_unknown(unknown, trained, net, centers, ctx, answers, share))
     if plotting:
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
-        files = {
-            **draw_test_set(trained, dataset, answers, centers, title, words),
-            "csv": as_csv(rows).encode(),
-        }
+        files = draw_test_set(trained, dataset, answers, centers, title, words)
+        files["csv"] = as_csv(rows).encode()
         make_folder(run.out_dir)
         paths = {kind: run.picture(f"test.{kind}") for kind in files}
         write_together({paths[kind]: content for kind, content in files.items()})

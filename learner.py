@@ -152,16 +152,15 @@ class Learner:
         self.net = build(recipe, image_shape, contexts, recipe.seed)
         self.center_loss = None
         if "center" in recipe.losses:
-            weights = (recipe.lmbd, recipe.formulation)
-            self.center_loss = build_center_loss(recipe, contexts, *weights)
+            formula = recipe.lmbd, recipe.formulation
+            self.center_loss = build_center_loss(recipe, contexts, *formula)
         self.cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
         self.cross_entropy.hybridize(static_alloc=True)
         self.trainers = self.new_trainers()
 
     def new_trainers(self):
         recipe = self.recipe
-        # Center loss alone gives the classifier no gradient, and weight decay must not wear it
-        # away.
+        # Center loss alone gives the classifier no gradient: weight decay must not wear it away.
         network = self.net.features if recipe.second else self.net
         trainer = self.workers.new_trainer(
             network.collect_params(),

@@ -4,6 +4,8 @@ import gzip
 
 import numpy as np
 
+from process.console import note
+
 
 def read():
     """Read them: of each digit 400 to train and 100 to test.
@@ -22,3 +24,14 @@ def read():
     labels = np.ascontiguousarray(rows[:, -1])
     test = np.arange(len(rows)) % 5 == 4  # the rows are sorted by digit, so this is stratified
     return (images[~test], labels[~test]), (images[test], labels[test])
+
+
+def say_why(reason):
+    """Say why MNIST is not used, and what follows from that."""
+    line = "*" * 78
+    note(
+        f"{line}\nWARNING: the full MNIST is not used. {reason}.\n"
+        "Using mnist5k instead: 4,000 training and 1,000 test images. Accuracies on it are\n"
+        "lower, and not to be compared with those on the full MNIST. For as many steps give\n"
+        f"--epochs and --lr_step 15 times as large.\n{line}"
+    )

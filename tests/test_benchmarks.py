@@ -8,6 +8,8 @@ from helpers import ROOT
 
 from benchmarks.__main__ import PARTS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("part", PARTS)
 def test_smoke(part):

@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from helpers import ROOT, mnist5k
 from PIL import Image
+
+pytestmark = pytest.mark.slow
 
 
 def run_example(name, *argv, **env):

@@ -22,6 +22,8 @@ from runs.run import Run
 from runs.trained import open_run
 from utils import classify, tightness
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_largest_curvature_of_a_quadratic_is_its_largest_eigenvalue():
     random = np.random.RandomState(1)

@@ -40,6 +40,7 @@ SEED_COMMANDS = """
 """  # noqa: E501
 
 
+@pytest.mark.slow
 def test_the_three_commands(tmp_path):
     """Without any flag beyond those that make it quick, in processes of their own."""
     quick = ("--dataset", "mnist5k")
@@ -57,6 +58,7 @@ def test_the_three_commands(tmp_path):
         assert history[0]["dataset"] == "mnist5k"
 
 
+@pytest.mark.slow
 def test_every_command_of_the_seed(cli):
     for command in SEED_COMMANDS.strip().splitlines():
         quick = QUICK if "--test" not in command else ()
@@ -67,6 +69,7 @@ def test_every_command_of_the_seed(cli):
         assert re.search(form, done.out, re.MULTILINE), done.out
 
 
+@pytest.mark.slow
 def test_actions_run_in_order_and_softmax_only_runs_have_their_own_name(cli, tmp_path):
     done = cli("--test", "--train", "--data_dir", "digits", *QUICK)
     assert done.status == 0
@@ -78,6 +81,7 @@ def test_actions_run_in_order_and_softmax_only_runs_have_their_own_name(cli, tmp
     assert (tmp_path / "ckpt" / "center-loss-second-feature_matrix.params").exists()
 
 
+@pytest.mark.slow
 def test_it_learns_the_digits(cli):
     """Softmax and center loss on real digits: far above chance, by both methods."""
     done = cli(
@@ -112,6 +116,7 @@ def test_second_train_moves_neither_centers_nor_classifier(trained, tmp_path):
     np.testing.assert_array_equal(centers, kept)
 
 
+@pytest.mark.slow
 def test_best_is_the_epoch_of_highest_accuracy_by_the_chosen_method(cli):
     for method in ("softmax", "knn"):
         done = cli(
@@ -122,6 +127,7 @@ def test_best_is_the_epoch_of_highest_accuracy_by_the_chosen_method(cli):
         assert f"Test_acc: {best:.4f}" in done.out
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch):
     write_digits(tmp_path / "digits")
     monkeypatch.delenv("OMP_NUM_THREADS")  # the program chooses
@@ -138,6 +144,7 @@ def test_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch):
     assert len(contents[0]) == 3 and all(a != b for a, b in zip(contents[0], contents[2]))
 
 
+@pytest.mark.slow
 def test_pictures(cli, tmp_path):
     flags = ("--data_dir", "digits", "--plotting", "--model", "lenet")
     assert cli("--train", "--center_loss", *flags, "--epochs", 3).status == 0
@@ -154,6 +161,7 @@ def test_pictures(cli, tmp_path):
     assert len(read_history(tmp_path, "center-loss")) == 3
 
 
+@pytest.mark.slow
 def test_compare(cli, tmp_path):
     flags = ("--data_dir", "digits", "--model", "lenet", "--epochs", 3, "--batch_size", 32)
     assert cli("--train", *flags).status == 0
@@ -183,6 +191,7 @@ def test_compare(cli, tmp_path):
     assert_one_line(done, "nothing-best.params is missing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_a_test_draws_the_test_set_and_the_centers(cli, tmp_path, size):
     quick = ("--data_dir", "digits", *QUICK, "--feature_size", size)
@@ -201,6 +210,7 @@ def test_a_test_draws_the_test_set_and_the_centers(cli, tmp_path, size):
     assert (tmp_path / "output" / "softmax-loss-test.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--feature_size", 1], ["--feature_size", 3], ["--no_bias"]])
 def test_other_networks_are_trained_tested_and_drawn(cli, flags):
     quick = ("--data_dir", "digits", *QUICK, "--plotting")
@@ -210,6 +220,7 @@ def test_other_networks_are_trained_tested_and_drawn(cli, flags):
         assert done.status == 0, done.err
 
 
+@pytest.mark.slow
 def test_formulations_differ(cli):
     losses = set()
     for formulation in ("hist", "paper"):
@@ -435,6 +446,7 @@ def test_a_gpu_that_is_not_there(cli):
     assert_one_line(done, "--gpus 0", "no GPU 0")
 
 
+@pytest.mark.slow
 def test_memory_that_is_not_there(tmp_path):
     write_digits(tmp_path / "digits")
     flags = ("--num_classes", 10**6, "--feature_size", 2000)

@@ -22,6 +22,8 @@ from cluster import scheduler
 from cluster.workers import with_every_row
 from runs import params
 
+pytestmark = pytest.mark.slow
+
 FLAGS = (
     "--train", "--center_loss", "--model", "lenet", "--batch_size", 1000, "--lr", 0.05,
     "--momentum", 0.9, "--lmbd", 0.1, "--lr_step", 2,

@@ -8,6 +8,8 @@ from helpers import QUICK, assert_one_line, run
 from datasets import mnist
 from runs.run import SHIPPED, Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def offline(cli, tmp_path, monkeypatch):

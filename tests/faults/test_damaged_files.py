@@ -9,6 +9,8 @@ from helpers import QUICK, assert_one_line, mnist5k, run, write_digits, write_id
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 IN_A_FOLDER = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture],

@@ -17,6 +17,8 @@ from process.files import new_name
 from runs import record as records
 from runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 ONE = ("--data_dir", "digits", *QUICK)
 
 

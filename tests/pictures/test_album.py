@@ -11,6 +11,8 @@ from helpers import assert_one_line, run, write_digits
 from pictures import feature_maps
 from runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 FLAGS = ("--train", "--center_loss", "--data_dir", "digits", "--model", "lenet", "--plotting")
 PLACES = ("output", "wanted")
 

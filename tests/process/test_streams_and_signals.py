@@ -15,6 +15,8 @@ from process import errors, startup
 from process.errors import UserError
 from runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 COMMAND = ("--train", "--center_loss", "--data_dir", "digits", *QUICK)
 
 

@@ -20,6 +20,8 @@ from pictures import feature_maps
 from runs.record import Origin
 from runs.run import Run
 
+pytestmark = pytest.mark.slow
+
 FLAGS = (
     "--data_dir", "digits", "--model", "lenet", "--momentum", 0.9, "--lr_step", 2, "--lr", 0.05,
     "--batch_size", 60, "--plotting", "--lmbd", 0.1, "--augment", "--lr_schedule", "cosine",
