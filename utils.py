@@ -9,7 +9,7 @@ from datasets.dataset import Split
 from process.errors import UserError
 
 EVALUATION_BATCH = 500
-MOST_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet
+MAX_ELEMENTS = 2**28  # of an array; 2**31 is the limit of MXNet
 
 
 class Answers(NamedTuple):
@@ -57,7 +57,7 @@ def classify(net, centers, images, ctx, classes=None):
     """
     parts = []
     an_image = max(net.output.weight.shape[0], net.width * images[0, 0].size)
-    size = max(1, min(EVALUATION_BATCH, MOST_ELEMENTS // an_image))
+    size = max(1, min(EVALUATION_BATCH, MAX_ELEMENTS // an_image))
     split = Split(images, np.zeros(len(images), np.int32))
     for ((image, _, _),) in batches(split, size, [ctx]):
         output, feature = net(image)

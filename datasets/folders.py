@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional
 
 import numpy as np
-import psutil
 
 from datasets import digits
 from datasets.images import open_image, quiet, read_image
@@ -16,6 +15,7 @@ from datasets.layouts import list_splits
 from process.console import progress, warn
 from process.cores import physical_cores
 from process.errors import UserError, check_signals
+from process.files import fits_memory
 
 UNREADABLE, NO_INK = "not a readable image", "no ink found"
 
@@ -126,7 +126,7 @@ def read_files(files, shape, prepare=False):
 def check_memory(count, shape):
     """Raise UserError where so many images would take more than half of the free memory."""
     size = count * int(np.prod(shape))
-    if size > psutil.virtual_memory().available / 2:
+    if not fits_memory(size):
         raise UserError(
             f"{count} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
             "more than half of the free memory: choose a smaller --image_size"

@@ -7,11 +7,10 @@ import re
 import zlib
 
 import numpy as np
-import psutil
 
 from process.console import note, printable
 from process.errors import UserError
-from process.files import open_regular
+from process.files import fits_memory, open_regular
 
 BYTES, INTEGERS = 0x08, 0x0C
 DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
@@ -125,7 +124,7 @@ def inspect(path, axes, kinds):
     with reading(path) as file:
         shape, dtype = read_header(path, file, axes, kinds)
     size = math.prod(shape) * dtype.itemsize
-    if size > psutil.virtual_memory().available / 2:
+    if not fits_memory(size):
         raise UserError(
             f"{path}: its header promises {size} bytes, which is more than half of the free memory"
         )

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from process.files import read_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
-MOST_PIXELS = 120_000_000  # more would take gigabytes to decode
+MAX_PIXELS = 120_000_000  # more would take gigabytes to decode
 LARGE = 4096  # pixels of a side, above which an image is reduced before its mode is changed
 FAINT = 40  # differences of brightness below it are not seen
 
@@ -49,8 +49,8 @@ def open_image(path, mode, size):
     try:
         content = io.BytesIO(read_file(path))
         with Image.open(content, formats=sorted(set(FORMATS.values()))) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(f"more than {MOST_PIXELS:,} pixels")
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"more than {MAX_PIXELS:,} pixels")
             full = image.size
             image.draft(mode, size)  # a JPEG need not be decoded whole
             shrink = min(side // (4 * least) for side, least in zip(image.size, size))

@@ -4,11 +4,11 @@ import warnings
 import zipfile
 
 import numpy as np
-import psutil
 
 from datasets.layouts import TEST_SHARE
 from process.console import printable, say
 from process.errors import UserError
+from process.files import fits_memory
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of Keras' files
 COLUMNS_OF_TRAINING = ("train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
@@ -133,7 +133,7 @@ def first_column(path):
 
 
 def check_memory(path, size):
-    if size > psutil.virtual_memory().available / 2:
+    if not fits_memory(size):
         raise UserError(
             f"{path} needs {size / 2**30:.1f} GiB to be read, more than half of the free memory"
         )

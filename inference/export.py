@@ -20,7 +20,7 @@ OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
 BLOCK = 2**24  # how many numbers a layer may have for one batch of the comparison
 COMPARED = 100  # images
-MOST_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
+MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
 
 
 def export(trained, share=None):
@@ -123,7 +123,7 @@ def to_onnx(net, centers, image_shape, images, names, threshold, trained=None, m
     params = get_params(net)
     size = sum(array.nbytes for array in params.values())
     size += 0 if centers is None else centers.nbytes
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         raise UserError(
             f"an ONNX model has less than 2 GiB, and this network has {size / 2**30:.2f}: train "
             "with a smaller --feature_size or fewer classes"

@@ -1,7 +1,5 @@
 """The action that answers for images of any origin."""
 
-import csv
-import io
 import json
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 from datasets import folders, layouts
 from datasets.dataset import edges
 from datasets.images import FORMATS
-from process.console import printable, say, warn
+from process.console import as_csv, printable, say, warn
 from process.errors import UserError, check_signals
 from utils import classify
 
@@ -121,10 +119,7 @@ def line(row, form, method="softmax", image=AS_IT_WAS):
     if image.fault == folders.UNREADABLE:
         return None
     if form == "csv":
-        file = io.StringIO()
-        cells = (path, name, *row[2:])
-        csv.writer(file).writerow("" if one is None else one for one in cells)
-        return file.getvalue()[: -len("\r\n")]
+        return as_csv([(path, name, *row[2:])])[: -len("\r\n")]  # None is an empty cell
     if image.fault:
         return f"{printable(path)}: {name} ({image.fault})"
     if method == "knn":

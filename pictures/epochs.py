@@ -18,11 +18,11 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
 
-from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
+from pictures.feature_maps import COLORS, MAX_NAMED_CLASSES
 from pictures.gifs import FRAME_MS
 from pictures.sides import ELONGATED, SIDES, control_style, draw_centers, renumbered
 
-MOST_BYTES = 4_500_000  # of the dots: with Bokeh's own code the page stays below 8 MB
+MAX_BYTES = 4_500_000  # of the dots: with Bokeh's own code the page stays below 8 MB
 STEPS = 2**15 - 1  # into how many an axis is divided: a dot takes 4 bytes in an epoch
 HOW = "A dot is an image, in the colour of its class; a cross is the center of a class."
 
@@ -74,11 +74,11 @@ def page(parts, title, names=None):
     Returns
     -------
     bytes
-        HTML that needs no other file. Where all dots would take more than `MOST_BYTES`, it has an
+        HTML that needs no other file. Where all dots would take more than `MAX_BYTES`, it has an
         even choice of the images, and says so.
     """
     total = sum(4 * len(dots.labels) for frames in parts.values() for dots, _ in frames)
-    every = -(-total // MOST_BYTES)
+    every = -(-total // MAX_BYTES)
     corners = corners_of(parts)
     packed = {}
     for name, frames in parts.items():
@@ -194,7 +194,7 @@ def key_of(labels, names):
     shown = [
         f'<span style="color: {COLORS[j % len(COLORS)]}">\u25cf</span> '
         f"{html.escape(names[j] if names else str(j))}"
-        for j in labels[:MOST_NAMED_CLASSES]
+        for j in labels[:MAX_NAMED_CLASSES]
     ]
     return " &ensp; ".join(shown) + " ..." * (len(labels) > len(shown))
 

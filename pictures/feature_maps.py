@@ -13,16 +13,16 @@ from PIL import Image
 from pictures.figure import new_figure, opened, own_style, to_bytes
 
 FRAME_INCHES = 6.4
-MOST_KEPT = 10_000  # dots that a picture carries for the GIF
+MAX_KEPT = 10_000  # dots that a picture carries for the GIF
 # Ten that people with any colour vision tell apart: M. A. Petroff, "Accessible Color Sequences for
 # Data Visualization", arXiv:2107.02270 (2021), Table 1.
 COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70",
     "#717581", "#92dadd",
 )  # fmt: skip
-MOST_NAMED_CLASSES = 50  # more digits than that would hide the dots
-MOST_LETTERS = 12  # of a class's name that are drawn
-MOST_FEATURES = 2000  # of which all products are taken
+MAX_NAMED_CLASSES = 50  # more digits than that would hide the dots
+MAX_LETTERS = 12  # of a class's name that are drawn
+MAX_FEATURES = 2000  # of which all products are taken
 
 
 class Dots(NamedTuple):
@@ -45,8 +45,8 @@ class Dots(NamedTuple):
         return cls(points[: len(labels)], labels, points[len(labels) :]), note
 
     def to_text(self):
-        """At most `MOST_KEPT` of the dots, as text that a picture can carry."""
-        every, file = -(-len(self.labels) // MOST_KEPT), io.BytesIO()
+        """At most `MAX_KEPT` of the dots, as text that a picture can carry."""
+        every, file = -(-len(self.labels) // MAX_KEPT), io.BytesIO()
         kept = self._replace(points=self.points[::every], labels=self.labels[::every])
         np.savez(file, **{name: array.astype(np.float32) for name, array in kept._asdict().items()})
         return base64.b64encode(file.getvalue()).decode()
@@ -146,17 +146,17 @@ def draw_dots(axes, dots, num_classes, title, feature_size, names=None):
         axes.legend(loc="upper right", fontsize=8)
     colors = class_colors(num_classes)
     dot = np.clip(40 / len(points) ** 0.3, 1.5, 4)  # many dots are small ones
-    if len(classes) > MOST_NAMED_CLASSES:
+    if len(classes) > MAX_NAMED_CLASSES:
         order = np.argsort(labels, kind="stable")
         axes.scatter(*points[order].T, s=dot**2, c=colors[labels[order]], linewidths=0)
         classes = ()
     for j in classes:
         members = points[labels == j]
         axes.plot(*members.T, "o", color=colors[j], markersize=dot, markeredgewidth=0)
-    for j in classes if num_classes <= MOST_NAMED_CLASSES else ():
+    for j in classes if num_classes <= MAX_NAMED_CLASSES else ():
         outline = withStroke(linewidth=3, foreground="white")
         axes.annotate(
-            names[j][:MOST_LETTERS] if names else str(j), np.median(points[labels == j], axis=0),
+            names[j][:MAX_LETTERS] if names else str(j), np.median(points[labels == j], axis=0),
             (0, 12 if len(centers) else 0), textcoords="offset points",  # above the center
             color="black", fontsize=10 if names else 14, weight="bold", ha="center", va="center",
             path_effects=[outline], annotation_clip=True, parse_math=False,
@@ -194,7 +194,7 @@ def to_plane(features, labels):
         return np.column_stack([features[:, 0], labels + spread]), ""
     if size == 2:
         return features, ""
-    if size > MOST_FEATURES:  # a matrix of all products would be too large
+    if size > MAX_FEATURES:  # a matrix of all products would be too large
         from sklearn.decomposition import PCA
 
         pca = PCA(2, svd_solver="randomized", random_state=0)

@@ -26,12 +26,12 @@ from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
 from PIL import Image
 
-from pictures.feature_maps import COLORS, MOST_NAMED_CLASSES
+from pictures.feature_maps import COLORS, MAX_NAMED_CLASSES
 from pictures.sides import ELONGATED, SIDES, control_style, draw_centers, renumbered
 from process.console import printable
 from process.errors import check_signals
 
-MOST_IMAGES = 10_000  # more would be much for a phone
+MAX_IMAGES = 10_000  # more would be much for a phone
 THUMBNAIL = 28  # pixels, the longer side at the most
 HOW = (
     "A dot is an image of the test set, in the colour of its class; those that are wrong by {} "
@@ -118,7 +118,7 @@ def page(dots, images, found, distances, names, title, method=None, files=None):
     Returns
     -------
     bytes
-        HTML that needs no other file. Of more than `MOST_IMAGES` images it has the wrong ones
+        HTML that needs no other file. Of more than `MAX_IMAGES` images it has the wrong ones
         first, as many as there is room for, and an even choice of the others.
     """
     labels = dots.labels
@@ -176,8 +176,8 @@ def choose(wrong, marked):
         By any method, and by that whose wrong ones are marked, which lie uppermost.
     """
     right, wrong = np.flatnonzero(~wrong), np.flatnonzero(wrong)
-    wrong = evenly(wrong[np.argsort(marked[wrong], kind="stable")], MOST_IMAGES)
-    return np.concatenate([evenly(right, MOST_IMAGES - len(wrong)), wrong])
+    wrong = evenly(wrong[np.argsort(marked[wrong], kind="stable")], MAX_IMAGES)
+    return np.concatenate([evenly(right, MAX_IMAGES - len(wrong)), wrong])
 
 
 def evenly(indices, most):
@@ -257,7 +257,7 @@ def models(source, centers, names, rows, errors, marked):
 def class_switches(present, names, style):
     """What switches the classes that are there, and the property that says which are on."""
     labels = [names[j] for j in present]
-    if len(present) > MOST_NAMED_CLASSES:
+    if len(present) > MAX_NAMED_CLASSES:
         options = [(str(k), label) for k, label in enumerate(labels)]
         value = [key for key, _ in options]
         return MultiSelect(options=options, value=value, size=8, **style), "value"

@@ -104,6 +104,11 @@ def read_file(path):
     """The bytes of a regular file; raises OSError also where they are more than half of the free
     memory."""
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > psutil.virtual_memory().available / 2:
+        if not fits_memory(os.fstat(file.fileno()).st_size):
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()
+
+
+def fits_memory(size):
+    """Whether so many bytes leave half of the free memory free."""
+    return size <= psutil.virtual_memory().available / 2

@@ -1,8 +1,6 @@
 """The record of a run: what it is, how it went, and the bytes of that."""
 
-import csv
 import hashlib
-import io
 import json
 import os
 import platform
@@ -14,7 +12,7 @@ import numpy as np
 
 from datasets.dataset import Fingerprint
 from process import typed
-from process.console import warn
+from process.console import as_csv, warn
 from process.errors import UserError
 from process.typed import within
 from recipe import Recipe
@@ -278,12 +276,8 @@ class Record:
 
     def history_csv(self):
         """The history as the bytes of a table."""
-        file = io.StringIO()
         rows = [epoch.row() for epoch in self.history]
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        return file.getvalue().encode()
+        return as_csv([list(rows[0]), *(list(row.values()) for row in rows)]).encode()
 
 
 def to_json(part):

@@ -211,13 +211,13 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         "batches",
         lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
     )
-    monkeypatch.setattr(utils, "MOST_ELEMENTS", 20 * learner.net.width * 28 * 28)
+    monkeypatch.setattr(utils, "MAX_ELEMENTS", 20 * learner.net.width * 28 * 28)
     other = utils.classify(learner.net, centers, split.images, mx.cpu())
     for name in ("features", "probability", "distance"):
         values, others = getattr(wanted, name), getattr(other, name)
         np.testing.assert_allclose(values, others, rtol=1e-4, atol=1e-5)
     for method, found in wanted.found.items():
         np.testing.assert_array_equal(found, other.found[method])
-    monkeypatch.setattr(utils, "MOST_ELEMENTS", 5)
+    monkeypatch.setattr(utils, "MAX_ELEMENTS", 5)
     utils.classify(learner.net, None, split.images, mx.cpu())
     assert sizes == [20, 1]

@@ -15,7 +15,7 @@ from PIL import Image
 import data
 from datasets import folders, images, layouts
 from datasets.dataset import Split, ground_of
-from process import errors
+from process import errors, files
 from process.errors import UserError
 from recipe import Network
 
@@ -288,7 +288,7 @@ def test_more_images_than_memory_are_refused_with_their_size(own, monkeypatch):
         available = 40_000
 
     with pytest.raises(UserError, match="24 images of 128 x 128 pixels take .* GiB.*--image_size"):
-        monkeypatch.setattr(folders.psutil, "virtual_memory", Little)
+        monkeypatch.setattr(files.psutil, "virtual_memory", Little)
         folders.read_files([list((own / "train" / "a").iterdir())] * 2, (1, 128, 128))
 
 

@@ -140,7 +140,7 @@ def test_wrong_distances_are_refused(monkeypatch):
 
 def test_a_model_beyond_2_gib_is_refused(monkeypatch):
     net, centers, images = make(LeNet)
-    monkeypatch.setattr(export, "MOST_BYTES", 10**5)
+    monkeypatch.setattr(export, "MAX_BYTES", 10**5)
     with pytest.raises(UserError, match="^an ONNX model has less than 2 GiB.*$"):
         to_onnx(net, centers, images)
 

@@ -133,7 +133,7 @@ def test_many_features_are_projected_without_a_matrix_of_them(monkeypatch):
     random = np.random.RandomState(0)
     features = (random.normal(size=(300, 50)) * np.linspace(9, 1, 50)).astype(np.float32)
     exact, note = feature_maps.to_plane(features, np.zeros(300, int))
-    monkeypatch.setattr(feature_maps, "MOST_FEATURES", 10)
+    monkeypatch.setattr(feature_maps, "MAX_FEATURES", 10)
     points, other_note = feature_maps.to_plane(features, np.zeros(300, int))
     assert note == other_note
     for axis in range(2):

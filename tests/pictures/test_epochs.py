@@ -38,7 +38,7 @@ def test_thirty_epochs_of_ten_thousand_dots_are_small():
 
 
 def test_more_dots_than_there_is_room_for_are_an_even_choice(monkeypatch):
-    monkeypatch.setattr(epochs, "MOST_BYTES", 4 * 100)
+    monkeypatch.setattr(epochs, "MAX_BYTES", 4 * 100)
     parsed = Parsed(epochs.page({"test": frames(2, 200)}, "a run"))
     assert "One image of 4 is shown" in parsed.text("p")
     assert 50 in {len(unpacked(one["x0"])) for one in sources(parsed) if "x0" in one}

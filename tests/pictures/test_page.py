@@ -117,7 +117,7 @@ def test_names_are_shown_as_they_are():
 
 @pytest.mark.parametrize("most, wrong", [(100, 60), (40, 40)])
 def test_of_too_many_images_the_wrong_ones_go_first(monkeypatch, most, wrong):
-    monkeypatch.setattr(page, "MOST_IMAGES", most)
+    monkeypatch.setattr(page, "MAX_IMAGES", most)
     parsed = Parsed(page.page(**answers(300)))
     shown = np.array([int(i) for i in parsed.columns()["test image"]])
     is_wrong = np.isin(shown % 10, [3, 6])
