@@ -168,7 +168,7 @@ def test_a_crowded_output_folder_and_read_only_data(cli, tmp_path):
     flags = ("--data_dir", "digits", "--plotting", *QUICK)
     done = cli("--train", "--center_loss", *flags)
     assert done.status == 0, done.err
-    assert len(list((tmp_path / "output").iterdir())) == 10_000 + 6
+    assert len(list((tmp_path / "output").iterdir())) == 10_000 + 7
 
 
 def test_no_home(tmp_path):
