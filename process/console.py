@@ -77,6 +77,11 @@ def as_csv(rows):
     return file.getvalue()
 
 
+def is_harmless(name):
+    """Whether a terminal can show a name as it is; joiners, as emoji have them, may be in it."""
+    return name.translate(dict.fromkeys((0x200C, 0x200D))).isprintable()
+
+
 def printable(text):
     """A text that may hold anything, such as a path, as one line that harms no terminal."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -1,5 +1,6 @@
 """Records: what is written comes back, and what cannot be one is refused, not believed."""
 
+import dataclasses
 import json
 import math
 
@@ -28,6 +29,12 @@ def new_record():
 
 def with_checksum(row):
     return dump({**row, "checksum": sha256(dump(row))})
+
+
+def test_names_with_joiners_come_back():
+    record = new_record()
+    record.dataset = dataclasses.replace(record.dataset, names=["\U0001f468\u200d\U0001f373"] * 10)
+    assert Record.from_bytes(record.to_bytes()) == record
 
 
 def test_what_is_written_comes_back():
