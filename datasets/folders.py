@@ -9,7 +9,6 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from datasets import digits
 from datasets.images import open_image, quiet, read_image
 from datasets.layouts import list_splits
 from process.console import progress, warn
@@ -204,6 +203,8 @@ def start_threads(count, work):
 
 def read_digit(path):
     """Read an image file as a digit of MNIST; raises ValueError where it cannot be read."""
+    from datasets import digits  # SciPy's ndimage takes a quarter of a second, wanted here only
+
     image, full = open_image(path, "L", (digits.WORKING_SIDE,) * 2)
     prepared = digits.prepare(image)
     if prepared is None:
