@@ -22,7 +22,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
     Parameters
     ----------
     dataset : str
-        One of `READERS`. See `choose_dataset` for what a run decides.
+        One of `READERS`. See `runs.trained.choose_dataset` for what a run decides.
     data_dir : str or None
         A folder with four IDX files, or with a folder of images for each class; it goes before
         `dataset`.

@@ -25,7 +25,7 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     Parameters
     ----------
     trained : runs.trained.Trained
-    dataset : data.Dataset
+    dataset : datasets.dataset.Dataset
     ctx : mxnet.Context
     method : str
         One of `recipe.EVAL_METHODS`.
@@ -73,7 +73,7 @@ def compare(trained, dataset, ctx, out_dir):
     Parameters
     ----------
     trained : list of runs.trained.Trained
-    dataset : data.Dataset
+    dataset : datasets.dataset.Dataset
     ctx : mxnet.Context
     out_dir : Path
         Where the pictures go.

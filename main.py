@@ -174,8 +174,6 @@ def export(args):
 
 TRAINING = {"train": train, "second_train": functools.partial(train, second=True)}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
-
-
 FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
 
 
@@ -283,9 +281,9 @@ def new_parser():
     add(group, "--image_size", "width and height, in pixels, to which the images of a folder are "
         "resized")
     add(group, "--color", "keep the colours of a folder's images")
-    add(group, "--prepare", "mnist: find the digit in an image file, and turn, scale and center it "
-        "as MNIST's are; none: resize the whole image; auto: mnist for --predict and --unknown "
-        "where the run was trained on MNIST or the like, otherwise none")
+    add(group, "--prepare", "mnist: find the digit in an image file, and scale and center it as "
+        "MNIST's are, light on dark; none: resize the whole image; auto: mnist for --predict and "
+        "--unknown where the run was trained on MNIST or the like, otherwise none")
     add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")
@@ -325,7 +323,8 @@ def new_parser():
         "images of MNIST that need no network; auto is mnist if it can be had, else mnist5k "
         "(default: the run's data set, and auto for a new run)", choices=recipe.DATASETS)
     add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not, "
-        "or with a folder of images for each class: train/<class>/* and test/<class>/*")
+        "or with a folder of images for each class: train/<class>/* and test/<class>/*; or with "
+        "Keras' mnist.npz or Kaggle's train.csv")
     add(group, "--prefix", "name of the run, with which its files begin (default: center-loss; "
         "softmax-loss for --train without --center_loss)", type=arguments.part_of_file_names)
     add(group, "--ckpt_dir", "folder for trained networks", default="ckpt")

@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 
 from data import batches, random_warps
-from datasets.dataset import SPLITS, ground_of
+from datasets.dataset import SPLITS, edge_of
 from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say
@@ -221,7 +221,7 @@ def train_epoch(learner, split, epoch):
     Parameters
     ----------
     learner : Learner
-    split : data.Split
+    split : datasets.dataset.Split
         N images.
     epoch : int
         Which one: it decides the learning rates, the order and how images are warped.
@@ -240,7 +240,7 @@ def train_epoch(learner, split, epoch):
     """
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
-    ground = ground_of(split) if recipe.augment else 0.0
+    ground = edge_of(split) / 255 if recipe.augment else 0.0
     pending, losses, sizes = [], [], []
 
     def read(count):

@@ -101,7 +101,7 @@ class Dataset:
             shape=list(self.shape),
             classes=self.classes.tolist(),
             names=self.names,
-            edge=round(float(edges(self.train.images).mean())),
+            edge=edge_of(self.train),
             sha256=digest.hexdigest(),
         )
 
@@ -113,9 +113,9 @@ def edges(images):
     return images[..., border].mean(axis=(1, 2))
 
 
-def ground_of(split):
-    """How bright the edges of a part's images are, in the mean, in 0 to 1; of MNIST's 0."""
-    return round(float(edges(split.images).mean())) / 255
+def edge_of(split):
+    """How bright the edges of a part's images are, in the mean: 0 to 255, of MNIST's 0."""
+    return round(float(edges(split.images).mean()))
 
 
 def light_on_dark(edge):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from datasets.images import FORMATS
-from process.console import printable, say, warn
+from process.console import is_harmless, printable, say, warn
 from process.errors import UserError, check_signals
 
 SPLITS = {  # by how their folders are called, in any case
@@ -115,8 +115,7 @@ def fault_of(name):
         return "images that are refused are called unknown"
     if len(name) > LONGEST_NAME:
         return f"it has more than {LONGEST_NAME} characters"
-    # Joiners are not printable, but emoji and some scripts are written with them.
-    odd = next((c for c in name if not c.isprintable() and c not in "\u200c\u200d"), None)
+    odd = next((character for character in name if not is_harmless(character)), None)
     return odd and f"it has the character {printable(odd)}, which cannot be printed"
 
 

@@ -25,7 +25,7 @@ FILES = (
     "t10k-labels-idx1-ubyte.gz",
 )
 LARGEST = 16 + 60_000 * 28 * 28  # bytes of the largest file, unpacked
-# Of MNIST: see `data.Dataset.fingerprint`.
+# The SHA-256 of MNIST in a `datasets.dataset.Fingerprint`.
 FINGERPRINT = "2f34720a22ca44882842289480b53136c582f757c68ba2d1009482e4cbc056de"
 
 

@@ -24,7 +24,7 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
         An IDX file of images, or images as `image_files` finds them.
     trained : runs.trained.Trained
     net, centers, ctx
-        As for `utils.predict`.
+        As for `utils.classify`.
     known : utils.Answers
         Those to the test set.
     share : float or None

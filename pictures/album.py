@@ -48,7 +48,7 @@ class Album:
 
         Parameters
         ----------
-        dataset : data.Dataset
+        dataset : datasets.dataset.Dataset
         answers : dict of str to utils.Answers
             Those to ``train`` and ``test``.
         centers : (num_classes, feature_size) float32, or None

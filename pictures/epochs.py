@@ -8,19 +8,17 @@ from bokeh.models import (
     Button,
     ColumnDataSource,
     CustomJS,
-    DataRange1d,
     Div,
     RadioGroup,
     Row,
     Slider,
 )
-from bokeh.plotting import figure
 from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
 
 from pictures.feature_maps import COLORS, MAX_NAMED_CLASSES
 from pictures.gifs import FRAME_MS
-from pictures.sides import ELONGATED, SIDES, control_style, draw_centers, renumbered
+from pictures.sides import SIDES, control_style, draw_centers, keep_in_place, new_map, renumbered
 
 MAX_BYTES = 4_500_000  # of the dots: with Bokeh's own code the page stays below 8 MB
 STEPS = 2**15 - 1  # into how many an axis is divided: a dot takes 4 bytes in an epoch
@@ -87,7 +85,9 @@ def page(parts, title, names=None):
         packed[f"{name} dots"].data["label"] = labels
         packed[f"{name} centers"] = pack([dots.centers for dots, _ in frames], corners)
     present = np.unique(np.concatenate([frames[0][0].labels for frames in parts.values()]))
-    titles = {name: [said for _, said in frames] for name, frames in parts.items()}
+    titles = {
+        name: [said.replace("\n", ", ") for _, said in frames] for name, frames in parts.items()
+    }
     said = HOW
     if every > 1:
         said += f" One image of {every} is shown."
@@ -201,20 +201,12 @@ def key_of(labels, names):
 
 def feature_map(dots, centers, corners):
     """The map, on one scale for all epochs."""
-    (left, bottom), (right, top) = corners
-    sides = sorted((right - left, top - bottom))
-    plot = figure(
-        name="map", sizing_mode="stretch_both", match_aspect=bool(sides[1] < ELONGATED * sides[0]),
-        x_range=DataRange1d(), y_range=DataRange1d(),
-        tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll="wheel_zoom",
-    )  # fmt: skip
-    plot.toolbar.logo = None
+    corners = np.transpose(corners).tolist()
+    plot = new_map(corners)
     plot.scatter(
         "x", "y", source=dots, size=4, line_color=None,
         fill_color=linear_cmap("label", COLORS, -0.5, len(COLORS) - 0.5),
     )  # fmt: skip
     draw_centers(plot, centers)
-    fixed = plot.scatter([left, right], [bottom, top], alpha=0)
-    for side in (plot.x_range, plot.y_range):
-        side.renderers = [fixed]
+    keep_in_place(plot, corners)
     return plot

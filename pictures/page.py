@@ -12,7 +12,6 @@ from bokeh.models import (
     CheckboxGroup,
     ColumnDataSource,
     CustomJS,
-    DataRange1d,
     Div,
     HoverTool,
     IndexFilter,
@@ -21,13 +20,12 @@ from bokeh.models import (
     RadioGroup,
     Spinner,
 )
-from bokeh.plotting import figure
 from bokeh.resources import Resources
 from bokeh.transform import linear_cmap
 from PIL import Image
 
 from pictures.feature_maps import COLORS, MAX_NAMED_CLASSES
-from pictures.sides import ELONGATED, SIDES, control_style, draw_centers, renumbered
+from pictures.sides import SIDES, control_style, draw_centers, keep_in_place, new_map, renumbered
 from process.console import printable
 from process.errors import check_signals
 
@@ -286,13 +284,7 @@ def feature_map(source, shown, chosen, wrong, template):
     bokeh.plotting.figure
     """
     corners = [[np.min(source.data[axis]), np.max(source.data[axis])] for axis in "xy"]
-    sides = sorted(np.ptp(corners, axis=1))
-    plot = figure(
-        name="map", sizing_mode="stretch_both", match_aspect=bool(sides[1] < ELONGATED * sides[0]),
-        x_range=DataRange1d(), y_range=DataRange1d(),
-        tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll="wheel_zoom",
-    )  # fmt: skip
-    plot.toolbar.logo = None
+    plot = new_map(corners)
     dots = plot.scatter(
         "x", "y", source=source, view=CDSView(filter=shown),
         size=float(np.clip(80 / len(shown.indices) ** 0.3, 5, 10)),
@@ -304,8 +296,5 @@ def feature_map(source, shown, chosen, wrong, template):
         plot.scatter(
             "x", "y", source=chosen, size=18, fill_color=None, line_color=color, line_width=width
         )
-    # The map stays where it is, whatever it shows.
-    fixed = plot.scatter(*corners, alpha=0)
-    for side in (plot.x_range, plot.y_range):
-        side.renderers = [fixed]
+    keep_in_place(plot, corners)
     return plot

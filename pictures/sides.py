@@ -2,7 +2,8 @@
 
 import re
 
-from bokeh.models import InlineStyleSheet
+from bokeh.models import DataRange1d, InlineStyleSheet
+from bokeh.plotting import figure
 
 ELONGATED = 10  # times longer than wide, a map on equal scales would be a line
 
@@ -53,6 +54,31 @@ input[type=checkbox], input[type=radio] { width: 18px; height: 18px; flex: none;
 def control_style():
     """What the controls of a page have in common; sheets belong to one page."""
     return {"stylesheets": [InlineStyleSheet(css=STYLE)], "sizing_mode": "stretch_width"}
+
+
+def new_map(corners):
+    """An empty map, on equal scales unless that would make a line of it.
+
+    Parameters
+    ----------
+    corners : (2, 2) float
+        For x and for y, the smallest and the largest place.
+    """
+    sides = sorted(high - low for low, high in corners)
+    plot = figure(
+        name="map", sizing_mode="stretch_both", match_aspect=bool(sides[1] < ELONGATED * sides[0]),
+        x_range=DataRange1d(), y_range=DataRange1d(),
+        tools="pan,wheel_zoom,box_zoom,reset,save", active_scroll="wheel_zoom",
+    )  # fmt: skip
+    plot.toolbar.logo = None
+    return plot
+
+
+def keep_in_place(plot, corners):
+    """Let a map stay where it is, whatever it shows."""
+    fixed = plot.scatter(*corners, alpha=0)
+    for side in (plot.x_range, plot.y_range):
+        side.renderers = [fixed]
 
 
 def draw_centers(plot, centers):

@@ -78,7 +78,8 @@ def as_csv(rows):
 
 
 def is_harmless(name):
-    """Whether a terminal can show a name as it is; joiners, as emoji have them, may be in it."""
+    """Whether a terminal can show a name as it is; joiners are not printable, but emoji and some
+    scripts are written with them."""
     return name.translate(dict.fromkeys((0x200C, 0x200D))).isprintable()
 
 

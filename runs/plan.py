@@ -28,7 +28,7 @@ class Plan:
         How many the run is to have.
     first : int
         The epoch to begin with.
-    dataset : data.Dataset
+    dataset : datasets.dataset.Dataset
     contexts : list of mxnet.Context
         The devices that each batch is split over.
     record : Record or None

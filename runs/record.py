@@ -122,7 +122,7 @@ class Record:
     recipe : Recipe
     epochs : int
         How many the run is to have.
-    dataset : data.Fingerprint
+    dataset : datasets.dataset.Fingerprint
     surroundings : Surroundings
     best : Best or None
     moving_loss : float or None
@@ -170,7 +170,8 @@ class Record:
         return self.history[-1].chooser
 
     def threshold(self, share):
-        """The distance to the nearest center that this share of the test images exceeded.
+        """The distance to the nearest center that this share of the images exceeded, those that
+        chose the best epoch.
 
         Raises
         ------

@@ -257,7 +257,7 @@ def load_data(trained, dataset, data_dir):
 
     Returns
     -------
-    data.Dataset
+    datasets.dataset.Dataset
 
     Raises
     ------

@@ -14,7 +14,7 @@ from PIL import Image
 
 import data
 from datasets import folders, images, layouts
-from datasets.dataset import Split, ground_of
+from datasets.dataset import Split, edge_of
 from process import errors, files
 from process.errors import UserError
 from recipe import Network
@@ -443,10 +443,10 @@ def test_white_paper_stays_white_where_images_are_warped():
     images[:, :, 10:18, 10:18] = 0
     split = Split(images, np.zeros(6, np.int32))
     warps = data.random_warps(images.shape, 0, 0)
-    assert ground_of(split) == 250 / 255
-    ((slice_,),) = data.batches(split, 6, [mx.cpu()], warps=warps, ground=ground_of(split))
+    assert edge_of(split) == 250
+    ((slice_,),) = data.batches(split, 6, [mx.cpu()], warps=warps, ground=edge_of(split) / 255)
     warped = slice_[0].asnumpy()
     corners = warped[..., [0, 0, -1, -1], [0, -1, 0, -1]]
     np.testing.assert_allclose(corners, 250 / 255, atol=1e-5)
     assert warped.min() < 0.1
-    assert ground_of(mnist5k().train) == 0  # so MNIST's runs keep their bytes
+    assert edge_of(mnist5k().train) == 0  # so MNIST's runs keep their bytes
