@@ -135,10 +135,9 @@ def test_a_record_of_another_layout_is_answered(trained, tmp_path):
         ["--second_train", "--epochs", 1],
         ["--compare", "center-loss"],
         ["--predict", "images"],
-        ["--export"],
         ["--train", "--center_loss", "--resume", "--epochs", 2],
     ):
-        data = [] if action[0] in ("--predict", "--export") else ["--data_dir", "digits"]
+        data = [] if action[0] == "--predict" else ["--data_dir", "digits"]
         done = trained(*action, *data)
         assert_one_line(done, "center-loss.json was written by another version")
     assert trained("--train", "--center_loss", *ONE).status == 0  # and can be replaced

@@ -15,6 +15,7 @@ from experiments import photographs
 from models import LeNet, LeNetPlus
 from process.errors import UserError
 from process.startup import prepare_onnx
+from runs import record
 
 onnx = pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="not installed: Python 3.15 has none yet")
@@ -166,6 +167,15 @@ def test_a_run_is_taken_away(trained, tmp_path):
     done = trained("--test", "--data_dir", "digits", "--eval_method", "knn")
     right = np.mean(outputs["distance"].argmin(axis=1) == mnist5k().test.labels[::10])
     assert float(re.search(r"Test_acc: ([\d.]+)", done.out).group(1)) == pytest.approx(right)
+
+
+def test_a_record_of_another_layout_is_answered(trained, tmp_path):
+    """By the other actions: tests/faults/test_leftovers.py."""
+    path = tmp_path / "ckpt" / "center-loss.json"
+    row = json.loads(path.read_text())
+    del row["checksum"], row["dataset"]["sha256"]
+    path.write_bytes(record.dump({**row, "checksum": record.sha256(record.dump(row))}))
+    assert_one_line(trained("--export"), "center-loss.json was written by another version")
 
 
 def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
