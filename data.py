@@ -14,6 +14,7 @@ from process.errors import UserError, check_signals
 from recipe import MODELS
 
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
+COPIED_AT_ONCE = 2**21  # pixels of images that wait for their step
 
 
 def load_dataset(dataset, data_dir, network=DEFAULT):
@@ -186,18 +187,34 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         Before the next batch, if a signal has come.
     """
     order = np.arange(len(split.labels)) if order is None else order
+    cuts = [[] for _ in contexts]
     for start in range(0, len(order), batch_size):
-        check_signals()
-        rows = order[start : start + batch_size]
-        places = np.arange(start, start + len(rows))
+        places = np.arange(start, min(start + batch_size, len(order)))
         share = np.array_split(places, workers)[rank]
-        slices = []
-        for part, ctx in zip(np.array_split(share, len(contexts)), contexts):
-            image = mx.nd.array(split.images[order[part]], ctx, dtype="uint8")
-            image = image.astype("float32") / 255
-            if warps is not None:
-                image = warp(image, mx.nd.array(warps[part], ctx), ground)
-            label = mx.nd.array(split.labels[order[part]], ctx, dtype="int32")
-            batch_labels = mx.nd.array(split.labels[rows], ctx, dtype="int32")
-            slices.append((image, label, batch_labels))
-        yield slices
+        for cut, part in zip(cuts, np.array_split(share, len(contexts))):
+            cut.append((slice(places[0], places[-1] + 1), slice(part[0], part[-1] + 1)))
+    devices = [cut_for(ctx, split, order, cut, warps, ground) for ctx, cut in zip(contexts, cuts)]
+    for slices in zip(*devices):
+        yield list(slices)
+
+
+def cut_for(ctx, split, order, cuts, warps, ground):
+    """Yield what one device gets of each batch; `cuts` say for each where in `order` the batch
+    lies, and where the device's part of it.
+    """
+    labels = mx.nd.array(split.labels[order], ctx, dtype="int32")
+    warps = None if warps is None else mx.nd.array(warps, ctx)
+    copied, images = 0, None  # MXNet finishes what is under way before it copies: so copy seldom
+    for number, (batch, part) in enumerate(cuts):
+        check_signals()
+        size = part.stop - part.start
+        if number == copied:
+            together = max(1, COPIED_AT_ONCE // (size * split.images[0].size))
+            copied, first = number + together, 0
+            rows = np.concatenate([order[place] for _, place in cuts[number:copied]])
+            images = mx.nd.array(split.images[rows], ctx, dtype="uint8").astype("float32") / 255
+        image, label = images[first : first + size], labels[part]
+        first += size
+        if warps is not None:
+            image = warp(image, warps[part], ground)
+        yield image, label, label if batch == part else labels[batch]

@@ -19,7 +19,10 @@ from utils import accuracies, check_finite, classify
 
 GUESSING = 0.97  # of the loss of guessing: above it a network has hardly learnt
 CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
-READ_EVERY = 8  # steps between two looks at the losses
+# Steps between two looks at the losses. Each look wakes threads up, which short steps notice: they
+# are looked at less often, as long as that keeps nobody waiting.
+READ_EVERY, READ_EVERY_AT_MOST = 8, 32
+PATIENT_SECONDS = 0.3
 
 
 def train(plan, workers):
@@ -241,7 +244,7 @@ def train_epoch(learner, split, epoch):
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
     ground = ground_of(split) if recipe.augment else 0.0
-    pending, losses, sizes = [], [], []
+    pending, losses, sizes, looked = [], [], [], 0.0
 
     def read(count):
         for sums in pending[:count]:
@@ -259,8 +262,10 @@ def train_epoch(learner, split, epoch):
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
             bar.update(sizes[-1])
-            if len(pending) == 2 * READ_EVERY:
-                read(READ_EVERY)
+            full = len(pending) == 2 * READ_EVERY_AT_MOST
+            if len(pending) >= 2 * READ_EVERY and (full or time.time() > looked + PATIENT_SECONDS):
+                looked = time.time()
+                read(len(pending) // 2)
                 bar.set_postfix(loss=f"{losses[-1].sum() / recipe.batch_size:.4f}", refresh=False)
         read(len(pending))
     losses = workers.finish_epoch(np.array(losses))
