@@ -11,9 +11,9 @@ from data import batches, random_warps
 from datasets.dataset import SPLITS, ground_of
 from learner import Learner, centers_of
 from pictures.album import Album
-from process.console import progress, say
+from process.console import progress, say, say_when_it_ends
 from process.errors import Ended
-from recipe import EVAL_METHODS
+from recipe import EVAL_METHODS, Recipe
 from runs.record import Epoch
 from utils import accuracies, check_finite, classify
 
@@ -54,6 +54,8 @@ def train(plan, workers):
             losses, sizes = train_epoch(learner, dataset.train, epoch)
             if keeper:
                 keeper.finish_epoch(losses, sizes, time.time() - began)
+                if epoch == plan.first:
+                    say_when_it_ends((plan.epochs - epoch - 1) * (time.time() - began))
             else:
                 say(f"Epoch [{epoch}]: parameters {learner.digest()}")
     if keeper:
@@ -96,6 +98,7 @@ class Keeper:
             f"{self.dataset.name} ({len(self.dataset.train.labels)} images) with "
             f"{', '.join(map(str, learner.contexts))}"
         )
+        self.say_how_much()
         classes = len(self.dataset.classes)
         if not self.finished and classes > CLASSES_A_FEATURE * record.recipe.feature_size:
             say(
@@ -104,6 +107,16 @@ class Keeper:
             )
         if self.finished and not run.has_history(record):  # it was killed while it drew
             self.draw(self.evaluate())
+
+    def say_how_much(self):
+        """Say what follows from the number of images, and that LeNet++ takes its time."""
+        recipe, images = self.record.recipe, len(self.dataset.train.labels)
+        steps, epochs = -(-images // recipe.batch_size), self.plan.epochs
+        if recipe.lr_step > Recipe().lr_step:
+            say(f"{epochs} epochs of {steps} steps; the learning rates fall after {recipe.lr_step}")
+        on_cpu = self.learner.contexts[0].device_type == "cpu"
+        if on_cpu and recipe.model == "lenetplus" and (epochs - self.finished) * images > 3 * 10**5:
+            say("LeNet++ takes long on a CPU: --model lenet has a fortieth of its operations")
 
     def evaluate(self):
         """The `Answers` of the network, by split."""
