@@ -7,8 +7,9 @@ import time
 import mxnet as mx
 import numpy as np
 
-from data import batches, random_warps
+from data import batches
 from datasets.dataset import SPLITS, ground_of
+from datasets.warps import random_warps
 from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say, say_when_it_ends
@@ -295,7 +296,7 @@ def randomize(split, recipe, epoch):
     order : (N,) int array
         The rows of `split` in the order in which they are trained.
     warps : (N, 6) float32 or None
-        See `data.random_warps`.
+        See `datasets.warps.random_warps`.
     """
     order = np.random.RandomState([recipe.seed, epoch]).permutation(len(split.labels))
     warps = random_warps(split.images.shape, recipe.seed, epoch) if recipe.augment else None

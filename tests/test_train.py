@@ -15,6 +15,7 @@ import train
 import utils
 from cluster.workers import Alone
 from datasets.dataset import Split
+from datasets.warps import random_warps
 from learner import Learner, centers_of, get_params
 from process import console
 from process.errors import UserError
@@ -96,7 +97,7 @@ def check_split(size, side, devices=1, **flags):
 def test_images_are_warped_as_the_maps_say(height, width):
     """Against an interpolation pixel by pixel in NumPy."""
     images = np.random.RandomState(0).randint(0, 256, (4, 3, height, width)).astype(np.uint8)
-    warps = data.random_warps(images.shape, seed=3, epoch=7)
+    warps = random_warps(images.shape, seed=3, epoch=7)
     split = Split(images, np.arange(4, dtype=np.int32))
     (((got, label, _),),) = data.batches(split, 4, [mx.cpu()], np.array([2, 0, 3, 1]), warps=warps)
     assert label.asnumpy().tolist() == [2, 0, 3, 1]
@@ -117,7 +118,7 @@ def test_images_are_warped_as_the_maps_say(height, width):
 
 def test_warps_are_small_turns_slants_scales_and_shifts():
     height, width = 28, 20
-    warps = data.random_warps((5000, 1, height, width), seed=0, epoch=1).astype(np.float64)
+    warps = random_warps((5000, 1, height, width), seed=0, epoch=1).astype(np.float64)
     a, b, right, c, d, down = warps.T
     b, c = b * width / height, c * height / width  # of pixels, not of half sides
     angle = np.arctan2(c, a)
@@ -129,7 +130,7 @@ def test_warps_are_small_turns_slants_scales_and_shifts():
                          (slant, 0.2), (right, 1 / 7), (down, 1 / 7)):  # fmt: skip
         assert -most - 1e-6 <= values.min() < -0.95 * most
         assert 0.95 * most < values.max() <= most + 1e-6
-    others = [data.random_warps((5000, 1, height, width), *key) for key in ((0, 2), (1, 1))]
+    others = [random_warps((5000, 1, height, width), *key) for key in ((0, 2), (1, 1))]
     assert not any(np.allclose(warps, other) for other in others)
 
 
