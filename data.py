@@ -14,6 +14,7 @@ from process.errors import UserError, check_signals
 from recipe import MODELS
 
 SECONDS_TO_TRY = 15  # how long `auto` lets a download take
+COPIED_AT_ONCE = 2**21  # pixels of images that wait for their step
 
 
 def load_dataset(dataset, data_dir, network=DEFAULT):
@@ -109,43 +110,8 @@ def read_folder(folder, name, network=DEFAULT):
 # --- batches -----------------------------------------------------------------------------------
 
 
-def random_warps(shape, seed, epoch):
-    """How the images of an epoch are augmented: turned by up to 15 degrees either way, slanted by
-    up to a fifth of their height, both sides scaled by up to 15 % and shifted by up to 1/14 (2
-    pixels of MNIST's 28).
-
-    Parameters
-    ----------
-    shape : (N, C, H, W)
-    seed, epoch : int
-        All that they depend on.
-
-    Returns
-    -------
-    (N, 6) float32
-        Affine maps from the pixels of the warped image to those of the original, whose coordinates
-        go from -1 to 1: the two rows of each, as MXNet's GridGenerator takes them.
-    """
-    count, _, height, width = shape
-    random = np.random.RandomState([seed, epoch, 1])
-    angle = np.radians(random.uniform(-15, 15, count))
-    x_scale, y_scale = random.uniform(0.85, 1.15, (2, count))
-    slant = random.uniform(-0.2, 0.2, count)
-    right, down = random.uniform(-1 / 7, 1 / 7, (2, count))
-    cos, sin = np.cos(angle), np.sin(angle)
-    rows = (
-        cos / x_scale,
-        (cos * slant - sin) / y_scale * height / width,
-        right,
-        sin / x_scale * width / height,
-        (sin * slant + cos) / y_scale,
-        down,
-    )
-    return np.stack(rows, axis=1).astype(np.float32)
-
-
 def warp(images, affine, ground=0.0):
-    """Apply maps of `random_warps` to images, (b, C, H, W) float32.
+    """Apply maps of `datasets.warps.random_warps` to images, (b, C, H, W) float32.
 
     What was outside becomes as bright as the `ground`.
     """
@@ -170,7 +136,7 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
     rank, workers : int
         Whose share it is, and of how many.
     warps : (N, 6) float32, optional
-        How to augment the images, in their order in the batches: see `random_warps`.
+        How to augment the images, in their order in the batches: see `datasets.warps.random_warps`.
     ground : float, optional
         How bright augmented images are where they have no pixels, in 0 to 1.
 
@@ -186,18 +152,36 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         Before the next batch, if a signal has come.
     """
     order = np.arange(len(split.labels)) if order is None else order
+    cuts = [[] for _ in contexts]
     for start in range(0, len(order), batch_size):
-        check_signals()
-        rows = order[start : start + batch_size]
-        places = np.arange(start, start + len(rows))
+        places = np.arange(start, min(start + batch_size, len(order)))
         share = np.array_split(places, workers)[rank]
-        slices = []
-        for part, ctx in zip(np.array_split(share, len(contexts)), contexts):
-            image = mx.nd.array(split.images[order[part]], ctx, dtype="uint8")
-            image = image.astype("float32") / 255
-            if warps is not None:
-                image = warp(image, mx.nd.array(warps[part], ctx), ground)
-            label = mx.nd.array(split.labels[order[part]], ctx, dtype="int32")
-            batch_labels = mx.nd.array(split.labels[rows], ctx, dtype="int32")
-            slices.append((image, label, batch_labels))
-        yield slices
+        for cut, part in zip(cuts, np.array_split(share, len(contexts))):
+            cut.append((slice(places[0], places[-1] + 1), slice(part[0], part[-1] + 1)))
+    devices = [
+        slices_for(ctx, split, order, cut, warps, ground) for ctx, cut in zip(contexts, cuts)
+    ]
+    for slices in zip(*devices):
+        yield list(slices)
+
+
+def slices_for(ctx, split, order, cuts, warps, ground):
+    """Yield what one device gets of each batch; `cuts` say for each where in `order` the batch
+    lies, and where the device's part of it.
+    """
+    labels = mx.nd.array(split.labels[order], ctx, dtype="int32")
+    warps = None if warps is None else mx.nd.array(warps, ctx)
+    copied, images = 0, None  # MXNet finishes what is under way before it copies: so copy seldom
+    for number, (batch, part) in enumerate(cuts):
+        check_signals()
+        size = part.stop - part.start
+        if number == copied:
+            together = max(1, COPIED_AT_ONCE // (size * split.images[0].size))
+            copied, first = number + together, 0
+            rows = np.concatenate([order[place] for _, place in cuts[number:copied]])
+            images = mx.nd.array(split.images[rows], ctx, dtype="uint8").astype("float32") / 255
+        image, label = images[first : first + size], labels[part]
+        first += size
+        if warps is not None:
+            image = warp(image, warps[part], ground)
+        yield image, label, label if batch == part else labels[batch]

@@ -250,7 +250,8 @@ def new_parser():
 
     def add(group, flag, text, **kwargs):
         default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
-        shown = "" if default is None or default is False else f" (default: {default})"
+        hidden = default is None or default is False or "(default: " in text
+        shown = "" if hidden else f" (default: {default})"
         if flag[2:] in known:
             kwargs.update(arguments.of_field(known[flag[2:]], *FLOATS))
         group.add_argument(flag, help=text + shown, **kwargs)
@@ -287,11 +288,12 @@ def new_parser():
     add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")
-    add(group, "--epochs", f"passes through the training set (default: {recipe.EPOCHS})",
-        type=arguments.whole(1, recipe.LARGEST_INT))
+    add(group, "--epochs", "passes through the training set (default: 3 times --lr_step; once with "
+        "a cosine)", type=arguments.whole(1, recipe.LARGEST_INT))
     add(group, "--batch_size", "images in a step")
     add(group, "--lr", "learning rate of the network")
-    add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor")
+    add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor "
+        "(default: 10, or more where 10 have fewer than 2,000 steps)")
     add(group, "--lr_factor", "see --lr_step")
     add(group, "--lr_schedule", "how the learning rates fall: in steps only, or also along a "
         "cosine to zero within each step")

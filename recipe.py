@@ -32,7 +32,6 @@ DATASETS = ("auto", "mnist", "fashion_mnist", "mnist5k")  # what data.READERS re
 # What float32, in which MXNet computes, holds with some room.
 SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
 LARGEST_INT = 2**31 - 1
-EPOCHS = 30  # not in the recipe: --resume may raise it
 
 
 def fits(value):

@@ -7,19 +7,23 @@ import time
 import mxnet as mx
 import numpy as np
 
-from data import batches, random_warps
+from data import batches
 from datasets.dataset import SPLITS, edge_of
+from datasets.warps import random_warps
 from learner import Learner, centers_of
 from pictures.album import Album
-from process.console import progress, say
+from process.console import progress, say, say_when_it_ends
 from process.errors import Ended
-from recipe import EVAL_METHODS
+from recipe import EVAL_METHODS, Recipe
 from runs.record import Epoch
 from utils import accuracies, check_finite, classify
 
 GUESSING = 0.97  # of the loss of guessing: above it a network has hardly learnt
 CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
-READ_EVERY = 8  # steps between two looks at the losses
+# Steps between two looks at the losses. Each look wakes threads up, which short steps notice: they
+# are looked at less often, as long as that keeps nobody waiting.
+READ_EVERY, READ_EVERY_AT_MOST = 8, 32
+PATIENT_SECONDS = 0.3
 
 
 def train(plan, workers):
@@ -51,6 +55,8 @@ def train(plan, workers):
             losses, sizes = train_epoch(learner, dataset.train, epoch)
             if keeper:
                 keeper.finish_epoch(losses, sizes, time.time() - began)
+                if epoch == plan.first:
+                    say_when_it_ends((plan.epochs - epoch - 1) * (time.time() - began))
             else:
                 say(f"Epoch [{epoch}]: parameters {learner.digest()}")
     if keeper:
@@ -93,6 +99,7 @@ class Keeper:
             f"{self.dataset.name} ({len(self.dataset.train.labels)} images) with "
             f"{', '.join(map(str, learner.contexts))}"
         )
+        self.say_how_much()
         classes = len(self.dataset.classes)
         if not self.finished and classes > CLASSES_A_FEATURE * record.recipe.feature_size:
             say(
@@ -101,6 +108,16 @@ class Keeper:
             )
         if self.finished and not run.has_history(record):  # it was killed while it drew
             self.draw(self.evaluate())
+
+    def say_how_much(self):
+        """Say what follows from the number of images, and that LeNet++ takes its time."""
+        recipe, images = self.record.recipe, len(self.dataset.train.labels)
+        steps, epochs = -(-images // recipe.batch_size), self.plan.epochs
+        if recipe.lr_step > Recipe().lr_step:
+            say(f"{epochs} epochs of {steps} steps; the learning rates fall after {recipe.lr_step}")
+        on_cpu = self.learner.contexts[0].device_type == "cpu"
+        if on_cpu and recipe.model == "lenetplus" and (epochs - self.finished) * images > 3 * 10**5:
+            say("LeNet++ takes long on a CPU: --model lenet has a fortieth of its operations")
 
     def evaluate(self):
         """The `Answers` of the network, by split."""
@@ -241,7 +258,7 @@ def train_epoch(learner, split, epoch):
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
     ground = edge_of(split) / 255 if recipe.augment else 0.0
-    pending, losses, sizes = [], [], []
+    pending, losses, sizes, looked = [], [], [], 0.0
 
     def read(count):
         for sums in pending[:count]:
@@ -259,8 +276,10 @@ def train_epoch(learner, split, epoch):
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
             bar.update(sizes[-1])
-            if len(pending) == 2 * READ_EVERY:
-                read(READ_EVERY)
+            full = len(pending) == 2 * READ_EVERY_AT_MOST
+            if len(pending) >= 2 * READ_EVERY and (full or time.time() > looked + PATIENT_SECONDS):
+                looked = time.time()
+                read(len(pending) // 2)
                 bar.set_postfix(loss=f"{losses[-1].sum() / recipe.batch_size:.4f}", refresh=False)
         read(len(pending))
     losses = workers.finish_epoch(np.array(losses))
@@ -277,7 +296,7 @@ def randomize(split, recipe, epoch):
     order : (N,) int array
         The rows of `split` in the order in which they are trained.
     warps : (N, 6) float32 or None
-        See `data.random_warps`.
+        See `datasets.warps.random_warps`.
     """
     order = np.random.RandomState([recipe.seed, epoch]).permutation(len(split.labels))
     warps = random_warps(split.images.shape, recipe.seed, epoch) if recipe.augment else None

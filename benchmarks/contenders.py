@@ -2,9 +2,9 @@
 
 ``ours`` is the epoch loop that main.py runs; ``bare`` the hybridized passes and nothing else,
 ``parameter`` the same with the centers in a Parameter; ``2019`` is written like the program of
-2019; ``torch`` and ``torch-channels-last`` are PyTorch with the distance matrix that its center
-losses usually have. ``numpy-product``, ``mxnet-product`` and ``torch-product`` multiply two float32
-matrices, with IMAGES rows and columns: what these cores can do at all.
+2019; ``torch``, ``torch-channels-last`` and ``torch-compile`` are PyTorch with the distance matrix
+that its center losses usually have. ``numpy-product``, ``mxnet-product`` and ``torch-product``
+multiply two float32 matrices, with IMAGES rows and columns: what these cores can do at all.
 """
 
 import itertools
@@ -20,7 +20,7 @@ BATCH = 128
 
 
 def ours(images, *flags):
-    """Epochs as main.py runs them: what was evaluated before does not slow the next down."""
+    """Epochs as main.py runs them, each after an evaluation and a look at the parameters."""
     import train
     from utils import classify
 
@@ -29,6 +29,7 @@ def ours(images, *flags):
 
     def epoch():
         classify(learner.net, None, split.images, learner.contexts[0])
+        learner.state()
         began = time.perf_counter()
         train.train_epoch(learner, split, next(epochs))
         return time.perf_counter() - began
@@ -125,26 +126,33 @@ def like_2019(images):
     return epoch
 
 
-def pytorch(images, *flags, channels_last=False):
+def torch_network(model):
+    """The layers that give the features."""
+    from torch import nn
+
+    if model == "lenet":
+        return nn.Sequential(
+            nn.Conv2d(1, 16, 5), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Conv2d(16, 48, 5), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Flatten(), nn.Linear(48 * 4 * 4, 512), nn.ReLU(), nn.Linear(512, 2),
+        )  # fmt: skip
+    layers, before = [], 1
+    for channels in (32, 64, 128):
+        for _ in range(2):
+            layers += [nn.Conv2d(before, channels, 5, padding=2), nn.LeakyReLU(0.01)]
+            before = channels
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 3 * 3, 2))
+
+
+def pytorch(images, model="lenetplus", channels_last=False, compiled=False):
     import torch
     from torch import nn
 
     random = np.random.RandomState(0)  # what the pixels are takes no time
     pixels = random.randint(0, 256, (images, 1, 28, 28)).astype(np.uint8)
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    if "lenet" in flags:
-        layers = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)]
-        layers += [nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
-        layers += [nn.Flatten(), nn.Linear(50 * 4 * 4, 2)]
-    else:
-        layers, before = [], 1
-        for channels in (32, 64, 128):
-            for _ in range(2):
-                layers += [nn.Conv2d(before, channels, 5, padding=2), nn.LeakyReLU(0.01)]
-                before = channels
-            layers.append(nn.MaxPool2d(2))
-        layers += [nn.Flatten(), nn.Linear(128 * 3 * 3, 2)]
-    features = nn.Sequential(*layers).to(memory_format=layout)
+    features = torch_network(model).to(memory_format=layout)
     output = nn.Linear(2, 10)
     centers = nn.Parameter(torch.randn(10, 2))
     network = [*features.parameters(), *output.parameters()]
@@ -154,20 +162,23 @@ def pytorch(images, *flags, channels_last=False):
     every_image = torch.from_numpy(pixels)
     every_label = torch.from_numpy(random.randint(0, 10, images))
 
+    def loss_of(image, label):
+        feature = features(image)
+        distance = torch.cdist(feature, centers).square()
+        own = (label[:, None] == classes).float()
+        loss = nn.functional.cross_entropy(output(feature), label)
+        return loss + (distance * own).clamp(1e-12, 1e12).sum() / 2 / len(label)
+
+    step_loss = torch.compile(loss_of) if compiled else loss_of
+
     def epoch():
         order = torch.randperm(images)
         for start in range(0, images, BATCH):
             rows = order[start : start + BATCH]
             image = (every_image[rows].float() / 255).to(memory_format=layout)
-            label = every_label[rows]
-            feature = features(image)
-            distance = torch.cdist(feature, centers).square()
-            own = (label[:, None] == classes).float()
-            loss = nn.functional.cross_entropy(output(feature), label)
-            loss = loss + (distance * own).clamp(1e-12, 1e12).sum() / 2 / len(rows)
             sgd.zero_grad()
             center_sgd.zero_grad()
-            loss.backward()
+            step_loss(image, every_label[rows]).backward()
             sgd.step()
             center_sgd.step()
 
@@ -222,6 +233,7 @@ CONTENDERS = {
     "2019": like_2019,
     "torch": pytorch,
     "torch-channels-last": lambda images, *flags: pytorch(images, *flags, channels_last=True),
+    "torch-compile": lambda images, *flags: pytorch(images, *flags, compiled=True),
     "numpy-product": numpy_product,
     "mxnet-product": mxnet_product,
     "torch-product": torch_product,

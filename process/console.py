@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import time
 
 from process.errors import Ended
 
@@ -87,6 +88,18 @@ def printable(text):
     """A text that may hold anything, such as a path, as one line that harms no terminal."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
     return "".join(shown)
+
+
+def say_when_it_ends(seconds):
+    """Say how long it takes yet, from half a minute on."""
+    if seconds < 30:
+        return
+    end = time.strftime(
+        "%H:%M" if seconds < 80_000 else "%d %b %H:%M", time.localtime(time.time() + seconds)
+    )
+    minutes = max(1, round(seconds / 60))
+    hours = f"{minutes // 60} h {minutes % 60} min" if minutes >= 120 else f"{minutes} min"
+    say(f"About {hours} left, until {end}")
 
 
 def progress(items=None, disable=None, **kwargs):

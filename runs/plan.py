@@ -1,7 +1,7 @@
 """What is to be trained: a new run, a second training, or a run that goes on."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import models
@@ -10,10 +10,13 @@ from datasets.dataset import Dataset
 from process.console import say
 from process.errors import UserError
 from process.files import new_name
-from recipe import EPOCHS, EVAL_METHODS, MODELS, Recipe
+from recipe import EVAL_METHODS, MODELS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
 from runs.trained import Trained, choose_dataset, open_run
+
+PARTS = {"step": 3, "cosine": 1}  # by schedule: how many times --lr_step a training has
+STEPS_TO_A_FALL = 2000  # at least, by default
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def decide(args, run, contexts, workers, second):
     prefix = run.prefix if record else args.prefix
     recipe = Recipe.merge(given, recorded, prefix, second=second)
     check_losses(recipe, args.second_train)
-    epochs = args.epochs or (record.epochs if record else EPOCHS)
+    epochs = args.epochs or (record and record.epochs)
     if record and is_finished(run, record, epochs):
         say(f"{run.prefix}: all {len(record.history)} epochs are finished")
         return None
@@ -136,10 +139,42 @@ def decide(args, run, contexts, workers, second):
     else:
         if source:
             source.check_data(dataset)
+        epochs, lr_step = schedule(recipe, len(dataset.train.labels), epochs, given.get("lr_step"))
+        recipe = replace(recipe, lr_step=lr_step)
         origin = source and source.record and source.run.origin(source.record)
         record = Record(run.prefix, origin, recipe, epochs, dataset.fingerprint, now)
     first_epoch = len(record.history)
     return Plan(run, recipe, epochs, first_epoch, dataset, contexts, record, source)
+
+
+def schedule(recipe, images, epochs=None, lr_step=None):
+    """Decide how many epochs there are, and after how many the learning rates fall.
+
+    What is not given follows from the number of steps: the rates fall after 10 epochs, or after
+    more, 100 at the most, where these have fewer than 2,000 steps. By ``step`` there are three
+    such parts, by ``cosine`` one. With 60,000 images in batches of 128 these are the numbers of
+    2019: 30 epochs, and a fall after 10.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    images : int
+        Those of the training set.
+    epochs, lr_step : int or None
+        What the user gave.
+
+    Returns
+    -------
+    epochs, lr_step : int
+    """
+    steps = -(-images // recipe.batch_size)
+    usual, parts = Recipe().lr_step, PARTS[recipe.lr_schedule]
+    by_steps = min(10 * usual, max(usual, -(-STEPS_TO_A_FALL // steps)))
+    epochs = epochs or parts * by_steps
+    if parts == 1:
+        return epochs, lr_step or epochs
+    # A fall that lies behind the last of the epochs that were given would be none.
+    return epochs, lr_step or max(usual, min(by_steps, -(-epochs // parts)))
 
 
 def check_losses(recipe, second_train):

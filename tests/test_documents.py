@@ -1,5 +1,6 @@
 """README and docs: commands the program takes, links that lead somewhere, numbers of records."""
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -17,6 +18,7 @@ import main
 from experiments import lambdas, seeds
 from recipe import Network, Recipe
 from runs import run as runs
+from runs.plan import schedule
 from runs.run import Run
 from runs.trained import open_run
 from utils import accuracies, classify
@@ -154,8 +156,10 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
         )
         network = vars(Network.merge({}, first.recipe.flags()))
     assert record.dataset.name == "mnist" and record.dataset.train == 60_000
-    assert record.recipe == Recipe.merge(args.given, network, second=args.second_train)
-    assert record.epochs == (args.epochs or 30)
+    recipe = Recipe.merge(args.given, network, second=args.second_train)
+    epochs, lr_step = schedule(recipe, 60_000, args.epochs, args.given.get("lr_step"))
+    assert record.recipe == dataclasses.replace(recipe, lr_step=lr_step)
+    assert record.epochs == epochs
 
 
 def runs_of_seeds():

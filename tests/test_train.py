@@ -1,5 +1,7 @@
 """The epoch loop: devices, steps against NumPy, and what it costs."""
 
+import json
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ import train
 import utils
 from cluster.workers import Alone
 from datasets.dataset import Split
+from datasets.warps import random_warps
 from learner import Learner, centers_of, get_params
+from process import console
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
 from runs import plan
@@ -93,7 +97,7 @@ def check_split(size, side, devices=1, **flags):
 def test_images_are_warped_as_the_maps_say(height, width):
     """Against an interpolation pixel by pixel in NumPy."""
     images = np.random.RandomState(0).randint(0, 256, (4, 3, height, width)).astype(np.uint8)
-    warps = data.random_warps(images.shape, seed=3, epoch=7)
+    warps = random_warps(images.shape, seed=3, epoch=7)
     split = Split(images, np.arange(4, dtype=np.int32))
     (((got, label, _),),) = data.batches(split, 4, [mx.cpu()], np.array([2, 0, 3, 1]), warps=warps)
     assert label.asnumpy().tolist() == [2, 0, 3, 1]
@@ -114,7 +118,7 @@ def test_images_are_warped_as_the_maps_say(height, width):
 
 def test_warps_are_small_turns_slants_scales_and_shifts():
     height, width = 28, 20
-    warps = data.random_warps((5000, 1, height, width), seed=0, epoch=1).astype(np.float64)
+    warps = random_warps((5000, 1, height, width), seed=0, epoch=1).astype(np.float64)
     a, b, right, c, d, down = warps.T
     b, c = b * width / height, c * height / width  # of pixels, not of half sides
     angle = np.arctan2(c, a)
@@ -126,7 +130,7 @@ def test_warps_are_small_turns_slants_scales_and_shifts():
                          (slant, 0.2), (right, 1 / 7), (down, 1 / 7)):  # fmt: skip
         assert -most - 1e-6 <= values.min() < -0.95 * most
         assert 0.95 * most < values.max() <= most + 1e-6
-    others = [data.random_warps((5000, 1, height, width), *key) for key in ((0, 2), (1, 1))]
+    others = [random_warps((5000, 1, height, width), *key) for key in ((0, 2), (1, 1))]
     assert not any(np.allclose(warps, other) for other in others)
 
 
@@ -221,3 +225,41 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
     monkeypatch.setattr(utils, "MAX_ELEMENTS", 5)
     utils.classify(learner.net, None, split.images, mx.cpu())
     assert sizes == [20, 1]
+
+
+@pytest.mark.parametrize(
+    "images, flags, chosen, wanted",
+    [
+        (60_000, {}, {}, (30, 10)),  # 2019's
+        (60_000, {}, {"epochs": 3}, (3, 10)),
+        (60_000, {"batch_size": 64, "lr_schedule": "cosine"}, {}, (10, 10)),
+        (60_000, {"lr_schedule": "cosine"}, {"epochs": 4}, (4, 4)),
+        (60_000, {"lr_schedule": "cosine"}, {"epochs": 4, "lr_step": 2}, (4, 2)),
+        (4_000, {"batch_size": 64, "lr_schedule": "cosine"}, {}, (32, 32)),  # of 63 steps
+        (4_000, {}, {}, (189, 63)),  # of 32 steps
+        (4_000, {}, {"epochs": 60}, (60, 20)),
+        (4_000, {}, {"lr_step": 5}, (189, 5)),
+        (100, {}, {}, (300, 100)),
+    ],
+)
+def test_epochs_follow_from_the_number_of_steps(images, flags, chosen, wanted):
+    assert plan.schedule(Recipe(**flags), images, **chosen) == wanted
+
+
+def test_what_followed_is_said_and_recorded(cli, tmp_path):
+    flags = ("--train", "--data_dir", "digits", "--model", "lenet", "--lr", 1e-6)
+    done = cli(*flags, "--lr_schedule", "cosine")
+    assert "\n100 epochs of 2 steps; the learning rates fall after 100\n" in done.out
+    record = json.loads((tmp_path / "ckpt" / "softmax-loss.json").read_text())
+    assert record["flags"]["epochs"] == 100 and record["flags"]["lr_step"] == 100
+    done = cli(*flags, "--epochs", 2)
+    assert "learning rates fall" not in done.out
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [(29, ""), (60, "About 1 min left"), (7100, "About 118 min left"), (7200, "About 2 h 0 min")],
+)
+def test_it_says_when_it_ends(capsys, seconds, words):
+    console.say_when_it_ends(seconds)
+    assert capsys.readouterr().out.startswith(words) and (words or seconds < 30)

@@ -15,6 +15,7 @@ from PIL import Image
 import data
 from datasets import folders, images, layouts
 from datasets.dataset import Split, edge_of
+from datasets.warps import random_warps
 from process import errors, files
 from process.errors import UserError
 from recipe import Network
@@ -442,7 +443,7 @@ def test_white_paper_stays_white_where_images_are_warped():
     images = np.full((6, 1, 28, 28), 250, np.uint8)
     images[:, :, 10:18, 10:18] = 0
     split = Split(images, np.zeros(6, np.int32))
-    warps = data.random_warps(images.shape, 0, 0)
+    warps = random_warps(images.shape, 0, 0)
     assert edge_of(split) == 250
     ((slice_,),) = data.batches(split, 6, [mx.cpu()], warps=warps, ground=edge_of(split) / 255)
     warped = slice_[0].asnumpy()

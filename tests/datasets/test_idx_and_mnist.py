@@ -359,8 +359,10 @@ def test_auto_goes_on_where_the_home_folder_cannot_be_written(tmp_path, monkeypa
 # --- batches -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("copied_at_once", [1, 16, 1000])
 @pytest.mark.parametrize("devices", [1, 2, 3])
-def test_batches_hold_every_row_once_and_all_labels(devices):
+def test_batches_hold_every_row_once_and_all_labels(monkeypatch, devices, copied_at_once):
+    monkeypatch.setattr(data, "COPIED_AT_ONCE", copied_at_once)
     split = Split(
         np.random.RandomState(0).randint(0, 256, (11, 1, 2, 2)).astype(np.uint8),
         np.arange(11, dtype=np.int32),
