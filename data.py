@@ -9,7 +9,7 @@ import numpy as np
 
 import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
-from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check
+from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check_dataset
 from process.errors import UserError, check_signals
 from recipe import MODELS
 
@@ -45,7 +45,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
         loaded = read_folder(Path(folder), name, network)
     else:
         loaded = READERS[dataset]()
-    check(loaded, network, getattr(models, MODELS[network.model]).smallest_image)
+    check_dataset(loaded, network, getattr(models, MODELS[network.model]).smallest_image)
     return loaded
 
 

@@ -184,14 +184,14 @@ def parse(argv):
     args = parser.parse_args(argv)
     flags = vars(args)
     args.given = {name: flags.pop(name) for name in recipe.Recipe.names() if name in flags}
-    check(args, parser.error)
+    check_flags(args, parser.error)
     if args.prefix is None:
         softmax_only = args.train and not args.given.get("center_loss")
         args.prefix = "softmax-loss" if softmax_only else "center-loss"
     return args
 
 
-def check(args, error):
+def check_flags(args, error):
     """Call `error` with a text where flags do not go together."""
     given = recipe.Recipe.merge(args.given)
     training = args.train or args.second_train

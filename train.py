@@ -157,7 +157,7 @@ class Keeper:
             seconds=round(seconds, 6),
             **{f"{name}_{m}": accuracy[name].get(m) for name in self.parts for m in EVAL_METHODS},
         )
-        self.save(best=record.append(epoch, answers[self.dataset.chooser].distance))
+        self.save(best=record.append(epoch, answers[epoch.chooser].distance))
         self.draw(answers)
         say(
             f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
@@ -175,6 +175,8 @@ class Keeper:
             if centers:
                 files[self.run.feature_matrix] = centers
         self.run.commit(self.record, files)
+        if best:
+            self.album.remove_model()
         self.finished = len(self.record.history)
         if self.finished == 1:  # the pictures that are there belong to a run that is no more
             self.album.clear()

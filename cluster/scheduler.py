@@ -115,7 +115,7 @@ class Scheduler:
             hello = await self.first_line(reader, writer)
             peer = self.welcome(writer, hello["process"], **hello["hello"])
             while peer and not reader.at_eof():
-                self.answer(peer, json.loads(await reader.readline()))
+                self.take(peer, json.loads(await reader.readline()))
         except NOT_OURS:
             pass
         writer.close()
@@ -154,25 +154,25 @@ class Scheduler:
             peer.send(error=self.reason.result())
             return peer
         for name in NUMBERS:
-            self.compare(name, self.numbers[name], "the scheduler", numbers[name], peer.name)
+            self.require_equal(name, self.numbers[name], "the scheduler", numbers[name], peer.name)
         if role == "worker":
             first = next(member for member in self.members if member.role == "worker")
             for name in {**first.flags, **peer.flags}:
                 value, other = (one.flags.get(name, "not given") for one in (first, peer))
-                self.compare(name, value, first.name, other, peer.name)
+                self.require_equal(name, value, first.name, other, peer.name)
         if not self.missing() and not self.reason.done():
-            self.begin()
+            self.let_all_go_on()
         return peer
 
-    def compare(self, name, value, where, other, elsewhere):
+    def require_equal(self, name, value, where, other, elsewhere):
         if value != other:
             self.end_all(
                 f"{name} is {value} at {where}, but {other} at {elsewhere}: start all processes "
                 "with the same flags and DMLC_* variables"
             )
 
-    def begin(self):
-        """Let all go on, by a port that MXNet can have."""
+    def let_all_go_on(self):
+        """Tell everybody a port that MXNet can have."""
         self.reserved = socket.socket()  # bound here so that nobody else takes it meanwhile
         self.reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.reserved.bind((self.address[0], 0))
@@ -181,7 +181,7 @@ class Scheduler:
         self.send(port=port)
         self.met.set()
 
-    def answer(self, peer, message):
+    def take(self, peer, message):
         if "name" in message:
             peer.name = message["name"]
         elif "leave" in message and not self.leaving:

@@ -8,6 +8,7 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
+from process.console import warn
 from process.errors import UserError
 from process.typed import within
 from recipe import Network
@@ -15,6 +16,7 @@ from recipe import Network
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 DEFAULT = Network()
 LARGEST_SIDE = 10**4  # pixels of an image
+POLARITY = {True: "light on dark", False: "dark on light", None: "of mixed brightness"}
 
 
 class Split(NamedTuple):
@@ -72,11 +74,6 @@ class Dataset:
     val: Optional[Split] = None
 
     @property
-    def chooser(self):
-        """Which part chooses the best epoch."""
-        return "test" if self.val is None else "val"
-
-    @property
     def shape(self):
         """That of an image, (C, H, W)."""
         return self.train.images.shape[1:]
@@ -126,7 +123,7 @@ def light_on_dark(edge):
     return None if 64 <= edge < 192 else bool(edge < 128)
 
 
-def check(dataset, network, smallest):
+def check_dataset(dataset, network, smallest):
     """Raise UserError unless both splits have images of one size and labels in range.
 
     Parameters
@@ -164,6 +161,15 @@ def check(dataset, network, smallest):
         if labels.min() < 0:
             raise UserError(f"{dataset.name}: a {which} label is {labels.min()}, below 0")
     check_sizes(dataset, network, smallest)
+    check_polarity(dataset.name, parts)
+
+
+def check_polarity(name, parts):
+    """Warn where one part of a set is light on dark and another dark on light."""
+    kinds = {which: light_on_dark(edge_of(part)) for which, part in parts.items()}
+    if {True, False} <= set(kinds.values()):
+        said = [f"the {which} images are {POLARITY[kind]}" for which, kind in kinds.items()]
+        warn(f"{name}: {', '.join(said)}: invert one part, or let --prepare mnist find the ink")
 
 
 def check_sizes(dataset, network, smallest):

@@ -14,7 +14,7 @@ from datasets.layouts import list_splits
 from process.console import progress, warn
 from process.cores import physical_cores
 from process.errors import UserError, check_signals
-from process.files import fits_memory
+from process.files import check_memory
 
 UNREADABLE, NO_INK = "not a readable image", "no ink found"
 
@@ -76,9 +76,11 @@ def read(folder, size, color, prepare=False):
 
 def count_repeated(splits):
     """Say how many images of the other parts are also in the training set."""
-    trained = set(map(digest, splits["train"].images))
+    trained = set(map(digest_of, splits["train"].images))
     for split, part in splits.items():
-        again = [path for path, image in zip(part.files, part.images) if digest(image) in trained]
+        again = [
+            path for path, image in zip(part.files, part.images) if digest_of(image) in trained
+        ]
         if split != "train" and again:
             warn(
                 f"{len(again)} of {len(part.files)} images in {split} are also in train, "
@@ -86,7 +88,7 @@ def count_repeated(splits):
             )
 
 
-def digest(image):
+def digest_of(image):
     return hashlib.sha1(image.tobytes()).digest()
 
 
@@ -107,7 +109,7 @@ def read_files(files, shape, prepare=False):
     """
     paths = [path for one in files for path in one]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, files)))
-    check_memory(len(paths), shape)
+    check_size(len(paths), shape)
     images, _, faults = decode_all(paths, shape, prepare)
     for fault in (UNREADABLE, NO_INK):
         skipped = [str(path) for path, each in zip(paths, faults) if each == fault]
@@ -122,14 +124,10 @@ def read_files(files, shape, prepare=False):
     return part
 
 
-def check_memory(count, shape):
+def check_size(count, shape):
     """Raise UserError where so many images would take more than half of the free memory."""
-    size = count * int(np.prod(shape))
-    if not fits_memory(size):
-        raise UserError(
-            f"{count} images of {shape[1]} x {shape[2]} pixels take {size / 2**30:.1f} GiB, "
-            "more than half of the free memory: choose a smaller --image_size"
-        )
+    what = f"the set of {count} images of {shape[1]} x {shape[2]} pixels"
+    check_memory(count * int(np.prod(shape)), what, ": choose a smaller --image_size")
 
 
 def decode(paths, shape, prepare=False):

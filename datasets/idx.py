@@ -10,7 +10,7 @@ import numpy as np
 
 from process.console import note, printable
 from process.errors import UserError
-from process.files import fits_memory, open_regular
+from process.files import check_memory, open_regular
 
 BYTES, INTEGERS = 0x08, 0x0C
 DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
@@ -123,11 +123,7 @@ def inspect(path, axes, kinds):
     """
     with reading(path) as file:
         shape, dtype = read_header(path, file, axes, kinds)
-    size = math.prod(shape) * dtype.itemsize
-    if not fits_memory(size):
-        raise UserError(
-            f"{path}: its header promises {size} bytes, which is more than half of the free memory"
-        )
+    check_memory(math.prod(shape) * dtype.itemsize, f"what the header of {path} promises")
     return shape, dtype
 
 

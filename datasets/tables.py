@@ -8,7 +8,7 @@ import numpy as np
 from datasets.layouts import TEST_SHARE
 from process.console import printable, say
 from process.errors import UserError
-from process.files import fits_memory
+from process.files import check_memory
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of Keras' files
 COLUMNS_OF_TRAINING = ("train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
@@ -66,7 +66,7 @@ def read(path):
         f"{printable(path.parent)} has no labelled test images: one image of {TEST_SHARE} of each "
         "class is set apart as the test set"
     )
-    return set_apart(*train)
+    return hold_out(*train)
 
 
 def read_npz(path):
@@ -74,7 +74,7 @@ def read_npz(path):
     try:
         with zipfile.ZipFile(path) as members:
             size = sum(member.file_size for member in members.infolist())
-        check_memory(path, size)
+        check_memory(size, path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
@@ -89,7 +89,7 @@ def read_npz(path):
 def read_csv(path):
     """A part from a table with a label and the pixels of an image in each row."""
     try:
-        check_memory(path, INFLATED * path.stat().st_size)
+        check_memory(INFLATED * path.stat().st_size, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a table without rows
             rows = np.loadtxt(path, np.int32, delimiter=",", skiprows=1, ndmin=2)
@@ -118,8 +118,8 @@ def as_split(path, images, labels):
     return images[:, np.newaxis].astype(np.uint8), labels.astype(np.int32)
 
 
-def set_apart(images, labels):
-    """Every tenth image of each class, the first one included, for the test."""
+def hold_out(images, labels):
+    """Keep every tenth image of each class, the first one included, for the test."""
     test = np.zeros(len(labels), bool)
     for j in np.unique(labels):
         test[np.flatnonzero(labels == j)[::TEST_SHARE]] = True
@@ -130,10 +130,3 @@ def first_column(path):
     """The name of a table's first column."""
     with open(path, encoding="utf-8", errors="replace") as file:
         return file.readline(1000).partition(",")[0].strip().lower()
-
-
-def check_memory(path, size):
-    if not fits_memory(size):
-        raise UserError(
-            f"{path} needs {size / 2**30:.1f} GiB to be read, more than half of the free memory"
-        )

@@ -10,6 +10,7 @@ from mxnet import autograd, cpu, gluon, init, random  # noqa: E402
 from center_loss import CenterLoss  # noqa: E402
 from data import batches, load_dataset  # noqa: E402
 from models import LeNet  # noqa: E402
+from utils import accuracies, classify  # noqa: E402
 
 LMBD, ALPHA, LR, BATCH, EPOCHS = 0.1, 0.5, 0.02, 32, 5
 
@@ -25,18 +26,6 @@ for block in (net, center_loss):
 trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": LR, "momentum": 0.9})
 center_trainer = gluon.Trainer(center_loss.collect_params(), "sgd", {"learning_rate": ALPHA})
 
-
-def accuracies(split):
-    """The share of right answers by class prediction, and by the nearest center."""
-    centers, right = center_loss.embedding.weight.data().asnumpy(), np.zeros(2)
-    for ((image, label, _),) in batches(split, 500, [cpu()]):
-        logits, feature = (array.asnumpy() for array in net(image))
-        distance = np.linalg.norm(feature[:, None] - centers, axis=2)  # ||x_i - c_j||
-        answers = np.stack([logits.argmax(axis=1), distance.argmin(axis=1)])
-        right += (answers == label.asnumpy()).sum(axis=1)
-    return right / len(split.labels)
-
-
 for epoch in range(EPOCHS):
     order = shuffle(len(mnist.train.labels))
     for ((image, label, _),) in batches(mnist.train, BATCH, [cpu()], order):
@@ -46,8 +35,6 @@ for epoch in range(EPOCHS):
         loss.backward()
         trainer.step(len(label))  # theta <- theta - lr dL / dtheta
         center_trainer.step(center_loss.step_size(len(label)))  # c_j <- c_j - alpha Delta c_j
-    print(
-        "epoch {}: class prediction {:.4f}, nearest center {:.4f}".format(
-            epoch, *accuracies(mnist.test)
-        )
-    )
+    centers = center_loss.embedding.weight.data().asnumpy()
+    right = accuracies(classify(net, centers, mnist.test.images, cpu()), mnist.test.labels)
+    print("epoch {}: class {softmax:.4f}, nearest center {knn:.4f}".format(epoch, **right))

@@ -41,7 +41,7 @@ def export(trained, share=None):
     threshold = None
     if share is not None or (trained.record and trained.record.best.distances):
         threshold = trained.threshold(REJECTED if share is None else share)
-    path = trained.run.out_dir / f"{trained.run.prefix}.onnx"
+    path = trained.run.model
     make_folder(path.parent)
     images = random_images(trained.image_shape)
     facts = (trained.names, threshold, trained.classes, how_to_answer(trained))

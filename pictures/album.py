@@ -4,7 +4,7 @@ import re
 
 from datasets.dataset import SPLITS
 from pictures import curves, feature_maps, figure, gifs
-from process.console import warn
+from process.console import say, warn
 from process.errors import Interrupted, UserError
 from process.files import write_atomically
 from recipe import EVAL_METHODS
@@ -31,6 +31,12 @@ class Album:
         """Remove the pictures under this run's name that say they belong to another run."""
         ours = (None, self.record.identity)
         self.remove(lambda path: figure.run_of(path) not in ours)
+
+    def remove_model(self):
+        """Remove the model that was exported from an earlier network of this run, and say so."""
+        if self.run.model.exists():
+            self.remove(lambda path: path == self.run.model)
+            say(f"{self.run.model} was of an earlier network, and is removed: --export it again")
 
     def remove(self, unwanted):
         picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)"

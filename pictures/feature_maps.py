@@ -22,7 +22,6 @@ COLORS = (
 )  # fmt: skip
 MAX_NAMED_CLASSES = 50  # more digits than that would hide the dots
 MAX_LETTERS = 12  # of a class's name that are drawn
-MAX_FEATURES = 2000  # of which all products are taken
 
 
 class Dots(NamedTuple):
@@ -194,22 +193,15 @@ def to_plane(features, labels):
         return np.column_stack([features[:, 0], labels + spread]), ""
     if size == 2:
         return features, ""
-    if size > MAX_FEATURES:  # a matrix of all products would be too large
-        from sklearn.decomposition import PCA
+    if len(features) == 1:  # has no variance
+        return np.zeros((1, 2)), ""
+    from sklearn.decomposition import PCA
 
-        pca = PCA(2, svd_solver="randomized", random_state=0)
+    pca = PCA(2, svd_solver="randomized", random_state=0)
+    with np.errstate(invalid="ignore"):  # all features may be equal
         points = pca.fit_transform(features)
-        return points, pca_note(size, pca.explained_variance_ratio_.sum())
-    centered = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    variance, components = np.linalg.eigh(centered.T @ centered)  # ascending
-    components = components[:, :-3:-1]
-    components *= np.sign(components[np.abs(components).argmax(axis=0), [0, 1]])
-    share = variance[-2:].sum() / max(variance.sum(), np.finfo(float).tiny)
-    return centered @ components, pca_note(size, share)
-
-
-def pca_note(size, share):
-    return f"\nPCA of {size} features: {share:.0%} of the variance"
+    share = np.nan_to_num(pca.explained_variance_ratio_.sum())
+    return points, f"\nPCA of {size} features: {share:.0%} of the variance"
 
 
 def class_colors(num_classes):

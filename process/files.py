@@ -112,3 +112,12 @@ def read_file(path):
 def fits_memory(size):
     """Whether so many bytes leave half of the free memory free."""
     return size <= psutil.virtual_memory().available / 2
+
+
+def check_memory(size, what, remedy=""):
+    """Raise UserError where so many bytes, which `what` takes, would not leave half of the free
+    memory free."""
+    if not fits_memory(size):
+        raise UserError(
+            f"{what} takes {size / 2**30:.1f} GiB, more than half of the free memory{remedy}"
+        )

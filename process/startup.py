@@ -40,7 +40,7 @@ def prepare_mxnet():
             "mxnet and mxnet-cu112 are both installed, and share their files: uninstall both, "
             "then install one"
         )
-    check_memory()
+    check_address_space()
     use_physical_cores()
     check_threads(MXNET_THREADS + int(os.environ["OMP_NUM_THREADS"]))
     tune_threads()
@@ -62,7 +62,7 @@ def prepare_mxnet():
         os.environ["DMLC_ROLE"] = role
 
 
-def check_memory():
+def check_address_space():
     """Raise UserError where this process may have less memory than MXNet needs."""
     try:
         import resource

@@ -78,7 +78,7 @@ def planned(args, contexts, workers, second=False):
     run = Run(prefix, args.ckpt_dir, args.out_dir)
     with run.locked() if workers.leads else contextlib.nullcontext():
         plan = decide(args, run, contexts, workers, second) if workers.leads else None
-        shared = workers.broadcast(plan and share(plan, args))
+        shared = workers.broadcast(plan and shared_part(plan, args))
         if shared and not workers.leads:
             plan = follow(shared, args, run, contexts)
         if plan:
@@ -86,7 +86,7 @@ def planned(args, contexts, workers, second=False):
         yield plan
 
 
-def share(plan, args):
+def shared_part(plan, args):
     """What other workers must know of a plan, as JSON can hold it."""
     return {
         "recipe": vars(plan.recipe),
@@ -134,7 +134,7 @@ def decide(args, run, contexts, workers, second):
     dataset = load_dataset(chosen, args.data_dir, recipe)
     now = Surroundings.now(contexts, workers)
     if record:
-        record.check(dataset, now)
+        record.check_resumable(dataset, now)
         record.epochs = epochs
     else:
         if source:

@@ -193,7 +193,7 @@ class Record:
         """Whether the run was trained on this very data set."""
         return self.dataset.sha256 == dataset.fingerprint.sha256
 
-    def check(self, dataset, now):
+    def check_resumable(self, dataset, now):
         """Refuse to resume with other data; warn of what may change the last bits."""
         if not self.same_data(dataset):
             raise UserError(

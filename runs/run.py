@@ -52,6 +52,11 @@ class Run:
         self.feature_matrix = self.ckpt_dir / f"{prefix}-feature_matrix.params"
         self.resume = self.ckpt_dir / f"{prefix}-resume.params"
 
+    @property
+    def model(self):
+        """What --export writes."""
+        return self.out_dir / f"{self.prefix}.onnx"
+
     def picture(self, name):
         return self.out_dir / f"{self.prefix}-{name}"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from data import load_dataset
 from datasets import mnist
-from datasets.dataset import edges, light_on_dark
+from datasets.dataset import POLARITY, edges, light_on_dark
 from learner import build, build_center_loss, centers_of, set_params
 from process.console import say, warn
 from process.errors import UserError
@@ -84,10 +84,9 @@ class Trained(NamedTuple):
 
     def unlike_in_words(self, count, which):
         """A line about so many images that `is_unlike`."""
-        other = "dark on light" if self.light_on_dark else "light on dark"
         return (
-            f"{count} {which} are {other}, unlike those of training: invert them, or let "
-            "--prepare mnist find the ink in both"
+            f"{count} {which} are {POLARITY[not self.light_on_dark]}, unlike those of training: "
+            "invert them, or let --prepare mnist find the ink in both"
         )
 
     def name_of(self, j):

@@ -25,7 +25,7 @@ def run_example(name, *argv, **env):
 def test_the_whole_idea_on_one_screen(tmp_path):
     (tmp_path / "no-folder").touch()  # so that the 5,000 images are taken
     done = run_example("mnist", MXNET_HOME=str(tmp_path / "no-folder"))
-    rows = re.findall(r"class prediction (\S+), nearest center (\S+)$", done.stdout, re.M)
+    rows = re.findall(r"class (\S+), nearest center (\S+)$", done.stdout, re.M)
     shares = np.array(rows, float)
     assert len(shares) == 5 and shares[-1].min() > 0.9
 

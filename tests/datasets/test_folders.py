@@ -288,7 +288,7 @@ def test_more_images_than_memory_are_refused_with_their_size(own, monkeypatch):
     class Little:
         available = 40_000
 
-    with pytest.raises(UserError, match="24 images of 128 x 128 pixels take .* GiB.*--image_size"):
+    with pytest.raises(UserError, match="24 images of 128 x 128 pixels takes .* GiB.*--image_size"):
         monkeypatch.setattr(files.psutil, "virtual_memory", Little)
         folders.read_files([list((own / "train" / "a").iterdir())] * 2, (1, 128, 128))
 
@@ -396,6 +396,16 @@ def test_images_of_a_single_grey_are_named(own, capfd):
     Image.new("L", (30, 30), 90).save(own / "train" / "a" / "grey.png")
     load(own)
     assert "images of a single grey: " in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("ink", [0, 120])
+def test_parts_of_other_brightness_are_named_where_both_are_plain(own, capfd, ink):
+    for path in own.glob("t*/*/*"):
+        of_training = path.parts[-3] == "train"
+        Image.new("L", (30, 30), 10 if of_training else 250 - ink).save(path)
+    load(own)
+    said = "own: the training images are light on dark, the test images are dark on light"
+    assert (said in capfd.readouterr().err) == (ink == 0)
 
 
 def test_an_emoji_may_be_the_name_of_a_class(own):

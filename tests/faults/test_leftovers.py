@@ -206,7 +206,7 @@ def test_a_small_file_that_promises_gigabytes(cli, tmp_path):
     assert_one_line(cli("--train", *ONE), "promises 6000000 training images, but 4294967295 labels")
     images = tmp_path / "digits" / "train-images-idx3-ubyte.gz"
     images.write_bytes(gzip.compress(header[:4] + struct.pack(">3I", 2**32 - 1, 28, 28)))
-    assert_one_line(cli("--train", *ONE), f"promises {28 * 28 * (2**32 - 1)} bytes")
+    assert_one_line(cli("--train", *ONE), f"promises takes {28 * 28 * (2**32 - 1) / 2**30:.1f} GiB")
 
 
 @pytest.mark.parametrize("name", ["center-loss.json", "center-loss-best.params"])

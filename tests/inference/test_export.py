@@ -225,8 +225,13 @@ def test_the_lines_of_the_page_give_the_numbers_of_predict(cli, tmp_path):
     assert "BILINEAR" in model["preparation"]
 
 
-def test_a_model_goes_with_the_run_that_it_was_of(trained, tmp_path):
-    assert trained("--export").status == 0
-    assert (tmp_path / "output" / "center-loss.onnx").exists()
+def test_a_model_goes_with_the_network_that_it_was_of(trained, tmp_path):
+    model = tmp_path / "output" / "center-loss.onnx"
+    assert trained("--export").status == 0 and model.exists()
+    done = trained("--train", "--resume", "--epochs", 2, "--data_dir", "digits")
+    best = json.loads((tmp_path / "ckpt" / "center-loss.json").read_text())["best"]["epoch"]
+    assert best == 1 and not model.exists()
+    assert "center-loss.onnx was of an earlier network, and is removed" in done.out
+    assert trained("--export").status == 0 and model.exists()
     assert trained("--train", "--center_loss", "--data_dir", "digits", *QUICK).status == 0
-    assert not (tmp_path / "output" / "center-loss.onnx").exists()
+    assert not model.exists()

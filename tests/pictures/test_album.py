@@ -127,14 +127,3 @@ def test_drawing_costs_per_class_that_is_there(monkeypatch):
         calls.clear()
         assert feature_maps.feature_map(features, labels, 50_000, "many")
         assert len(calls) == wanted
-
-
-def test_many_features_are_projected_without_a_matrix_of_them(monkeypatch):
-    random = np.random.RandomState(0)
-    features = (random.normal(size=(300, 50)) * np.linspace(9, 1, 50)).astype(np.float32)
-    exact, note = feature_maps.to_plane(features, np.zeros(300, int))
-    monkeypatch.setattr(feature_maps, "MAX_FEATURES", 10)
-    points, other_note = feature_maps.to_plane(features, np.zeros(300, int))
-    assert note == other_note
-    for axis in range(2):
-        assert abs(np.corrcoef(exact[:, axis], points[:, axis])[0, 1]) > 0.999

@@ -44,6 +44,20 @@ def test_more_than_two_features_are_projected_on_principal_components():
     assert "PCA of 6 features: 100% of the variance" in note
 
 
+@pytest.mark.parametrize("size", [3, 50, 3000])
+def test_the_projection_is_that_of_a_singular_value_decomposition(size):
+    random = np.random.RandomState(0)
+    features = random.normal(size=(300, size)) * np.geomspace(90, 1, size) + 5
+    points, note = to_plane(features.astype(np.float32), np.zeros(300, int))
+    left, values, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
+    for axis in range(2):
+        wanted = left[:, axis] * values[axis]
+        assert abs(points[:, axis] @ wanted) > 0.99 * wanted @ wanted
+        assert points[:, axis] @ points[:, axis] == pytest.approx(wanted @ wanted, rel=0.02)
+    share = (values[:2] ** 2).sum() / (values**2).sum()
+    assert f"PCA of {size} features: {share:.0%} of the variance" in note
+
+
 def test_one_point_and_equal_features_can_be_drawn():
     for size in (1, 2, 3):
         feature_map(np.zeros((1, size), np.float32), np.zeros(1, int), 10, "one")
