@@ -20,10 +20,8 @@ from utils import accuracies, check_finite, classify
 
 GUESSING = 0.97  # of the loss of guessing: above it a network has hardly learnt
 CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
-# Steps between two looks at the losses. Each look wakes threads up, which short steps notice: they
-# are looked at less often, as long as that keeps nobody waiting.
-READ_EVERY, READ_EVERY_AT_MOST = 8, 32
-PATIENT_SECONDS = 0.3
+# When the losses are looked at: a look wakes threads up, which slows short steps down.
+LOOK_EVERY, MOST_PENDING = 0.3, 64  # seconds, steps
 
 
 def train(plan, workers):
@@ -260,7 +258,7 @@ def train_epoch(learner, split, epoch):
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
     ground = edge_of(split) / 255 if recipe.augment else 0.0
-    pending, losses, sizes, looked = [], [], [], 0.0
+    pending, losses, sizes, looked = [], [], [], time.time()
 
     def read(count):
         for sums in pending[:count]:
@@ -278,8 +276,8 @@ def train_epoch(learner, split, epoch):
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
             bar.update(sizes[-1])
-            full = len(pending) == 2 * READ_EVERY_AT_MOST
-            if len(pending) >= 2 * READ_EVERY and (full or time.time() > looked + PATIENT_SECONDS):
+            due = len(pending) == MOST_PENDING or time.time() > looked + LOOK_EVERY
+            if due and len(pending) > 1:
                 looked = time.time()
                 read(len(pending) // 2)
                 bar.set_postfix(loss=f"{losses[-1].sum() / recipe.batch_size:.4f}", refresh=False)

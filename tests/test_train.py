@@ -154,8 +154,10 @@ def test_a_cosine_lets_the_rates_fall_within_every_step():
     np.testing.assert_allclose(seen, np.outer([1, 0.75, 0.25], [0.3, 0.6]), rtol=1e-6)
 
 
-def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
-    """At most one look in READ_EVERY steps: no step waits for its own loss."""
+@pytest.mark.parametrize("every, pending, ahead", [(1e9, 8, 4), (0, 64, 1)])
+def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch, every, pending, ahead):
+    monkeypatch.setattr(train, "LOOK_EVERY", every)
+    monkeypatch.setattr(train, "MOST_PENDING", pending)
     steps, reads = [], []
     step, asnumpy = Learner.step, mx.nd.NDArray.asnumpy
     monkeypatch.setattr(Learner, "step", lambda *args: (steps.append(1), step(*args))[1])
@@ -168,7 +170,7 @@ def test_the_losses_are_read_without_waiting_for_the_step(monkeypatch):
     reads.clear()
     train.train_epoch(learner, split, 0)
     assert len(reads) == 100
-    assert all(read - i >= train.READ_EVERY for i, read in enumerate(reads[:64], start=1))
+    assert all(read - i >= ahead for i, read in enumerate(reads[:64], start=1))
 
 
 @given(

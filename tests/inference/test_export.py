@@ -225,13 +225,15 @@ def test_the_lines_of_the_page_give_the_numbers_of_predict(cli, tmp_path):
     assert "BILINEAR" in model["preparation"]
 
 
-def test_a_model_goes_with_the_network_that_it_was_of(trained, tmp_path):
+def test_a_model_goes_with_the_network_that_it_was_of(cli, tmp_path):
     model = tmp_path / "output" / "center-loss.onnx"
-    assert trained("--export").status == 0 and model.exists()
-    done = trained("--train", "--resume", "--epochs", 2, "--data_dir", "digits")
+    train = ("--train", "--center_loss", "--data_dir", "digits")
+    cli(*train, *QUICK, "--batch_size", 16, "--lr", 0.05, "--momentum", 0.9, "--feature_size", 10)
+    assert cli("--export").status == 0 and model.exists()
+    done = cli(*train, "--resume", "--epochs", 2)
     best = json.loads((tmp_path / "ckpt" / "center-loss.json").read_text())["best"]["epoch"]
-    assert best == 1 and not model.exists()
+    assert best > 0 and not model.exists()
     assert "center-loss.onnx was of an earlier network, and is removed" in done.out
-    assert trained("--export").status == 0 and model.exists()
-    assert trained("--train", "--center_loss", "--data_dir", "digits", *QUICK).status == 0
+    assert cli("--export").status == 0 and model.exists()
+    assert cli(*train, *QUICK).status == 0
     assert not model.exists()

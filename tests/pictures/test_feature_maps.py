@@ -47,7 +47,7 @@ def test_more_than_two_features_are_projected_on_principal_components():
 @pytest.mark.parametrize("size", [3, 50, 3000])
 def test_the_projection_is_that_of_a_singular_value_decomposition(size):
     random = np.random.RandomState(0)
-    features = random.normal(size=(300, size)) * np.geomspace(90, 1, size) + 5
+    features = random.normal(size=(300, size)) * (90 / np.arange(1, size + 1)) + 5
     points, note = to_plane(features.astype(np.float32), np.zeros(300, int))
     left, values, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
     for axis in range(2):
