@@ -26,14 +26,20 @@ from utils import accuracies, classify
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("benchmarks/*.md"))]
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 RESULTS = ("docs/results.md", "docs/results_zh.md")
+LABS = ("docs/lab.md", "docs/lab_zh.md")
+TROUBLE = "docs/troubleshooting.md"
+# By language: what came out, and how it was found.
+MEASURED = [TEXTS[page] + TEXTS[lab] for page, lab in zip(RESULTS, LABS)]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # run | class prediction | KNN | best epoch | the same and the number of the last epoch | tightness
 ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
+# run, training set | class prediction | KNN | tightness
+TRAINED = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){3}) \|$", re.MULTILINE)
 COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
 SEEDS = re.compile(r"^python -m experiments\.seeds (\d+) (.+)$", re.MULTILINE)
 LAMBDAS = re.compile(r"^python -m experiments\.lambdas (.+)$", re.MULTILINE)
-ROWS = ROW.findall(TEXTS[RESULTS[0]])
-COMMANDS = COMMAND.findall(TEXTS[RESULTS[0]])
+ROWS = ROW.findall(MEASURED[0])
+COMMANDS = COMMAND.findall(MEASURED[0])
 SHIPPED = sorted(
     path.name.replace("-best.params", "") for path in runs.SHIPPED.glob("*-best.params")
 )
@@ -60,7 +66,19 @@ def test_every_command_is_one_that_the_program_takes(page):
                     main.parse(words[4:])
                 elif words[2] == "experiments.lambdas":
                     main.parse([*lambdas.FLAGS, *words[3:]])
-    assert page not in RESULTS or len(commands(TEXTS[page])) > 20
+
+
+def test_the_results_have_their_commands():
+    assert all(len(commands(text)) > 20 for text in MEASURED)
+
+
+def test_the_flags_that_show_and_cure_a_symptom_are_ones_that_the_program_takes():
+    """The page adds them to its command."""
+    (base,) = re.findall(r"^python main\.py (--train .+)$", TEXTS[TROUBLE], re.MULTILINE)
+    flags = re.findall(r"`(--[^`]+)`", TEXTS[TROUBLE])
+    assert len(flags) >= 15
+    for each in flags:
+        main.parse(shlex.split(f"{base} {each}"))
 
 
 def slug(heading):
@@ -123,8 +141,11 @@ def record_of(prefix):
 
 def test_both_languages_have_the_same_runs():
     for pattern in (ROW, COMMAND, re.compile(r"^python .*$", re.MULTILINE)):
-        found = [pattern.findall(TEXTS[page]) for page in RESULTS]
-        assert found[0] and found[0] == found[1]
+        for pages in (RESULTS, LABS):
+            found = [pattern.findall(TEXTS[page]) for page in pages]
+            assert found[0] and found[0] == found[1]
+    trained = [TRAINED.findall(TEXTS[page]) for page in RESULTS]
+    assert trained[0] == trained[1] and len(trained[0]) >= 3
     assert set(ROW.findall(TEXTS["README.md"])) <= set(ROWS)
     assert len(ROW.findall(TEXTS["README.md"])) >= 3
 
@@ -139,6 +160,14 @@ def test_the_table_says_what_the_record_says(prefix, cells):
         *(last.test_softmax, last.test_knn, last.epoch),
     ]
     assert said[:6] == [evaluation.cell(value) for value in wanted]
+
+
+@pytest.mark.parametrize("prefix, cells", TRAINED.findall(TEXTS[RESULTS[0]]))
+def test_the_table_of_the_training_set_says_what_the_record_says(prefix, cells):
+    record = record_of(prefix)
+    best = record.history[record.best.epoch]
+    wanted = [evaluation.cell(value) for value in (best.train_softmax, best.train_knn)]
+    assert cells.split(" | ")[1:3] == wanted
 
 
 @pytest.mark.parametrize("prefix", dict(ROWS + COMMANDS))
@@ -184,12 +213,12 @@ def test_the_spread_is_that_of_the_records(page):
 
 def runs_of_lambdas():
     """The flags of the command that trains several weights, and what it trains by the weight."""
-    (flags,) = LAMBDAS.findall(TEXTS[RESULTS[0]])
+    (flags,) = LAMBDAS.findall(TEXTS[LABS[0]])
     args = main.parse([*lambdas.FLAGS, *shlex.split(flags)])
     return args, {lmbd: lambdas.prefix_of(args.prefix, lmbd) for lmbd in lambdas.LAMBDAS}
 
 
-@pytest.mark.parametrize("page", RESULTS)
+@pytest.mark.parametrize("page", LABS)
 def test_the_weights_are_those_of_the_records(page):
     args, prefixes = runs_of_lambdas()
     for lmbd, prefix in prefixes.items():
@@ -201,11 +230,9 @@ def test_the_weights_are_those_of_the_records(page):
         assert f"\n{row}" in TEXTS[page]
 
 
-@pytest.mark.parametrize("page", RESULTS)
-def test_the_rows_say_which_networks_are_shipped(page):
-    said = re.findall(
-        r"^\| ([\w.-]+) \| `python main.py .+?` \| (?:shipped|附带) \|", TEXTS[page], re.M
-    )
+@pytest.mark.parametrize("text", MEASURED, ids=("en", "zh"))
+def test_the_rows_say_which_networks_are_shipped(text):
+    said = re.findall(r"^\| ([\w.-]+) \| `python main.py .+?` \| (?:shipped|附带) \|", text, re.M)
     assert sorted(said) == SHIPPED
     assert {"softmax-loss", "center-loss", "center-loss-second", "no-bias", "best"} == set(SHIPPED)
 
