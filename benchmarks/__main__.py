@@ -1,4 +1,4 @@
-"""The command line of the benchmarks: prints Markdown; RESULTS.md is what it once printed."""
+"""The command line of the benchmarks: prints Markdown; RESULTS.md sums up what it printed."""
 
 import argparse
 import importlib
