@@ -12,6 +12,7 @@ from process.console import warn
 from process.errors import UserError
 from recipe import MODELS
 
+MAX_WEIGHTS = 2**31 - 2  # of a layer, the limit of MXNet
 INITIALIZER = mx.init.Xavier(magnitude=2.24)
 
 
@@ -39,6 +40,12 @@ def usable(gpu):
     return True
 
 
+def new_net(network):
+    """A network as a recipe.Network says, whose shapes are not known yet."""
+    make = getattr(models, MODELS[network.model])
+    return make(network.num_classes, network.feature_size, use_bias=not network.no_bias)
+
+
 def build(network, image_shape, contexts, seed=0):
     """Make a network, initialized from the seed.
 
@@ -53,10 +60,20 @@ def build(network, image_shape, contexts, seed=0):
     Returns
     -------
     models.FeatureNet
+
+    Raises
+    ------
+    UserError
+        A layer is too large for MXNet.
     """
     mx.random.seed(seed)
-    make = getattr(models, MODELS[network.model])
-    net = make(network.num_classes, network.feature_size, use_bias=not network.no_bias)
+    net = new_net(network)
+    most = max(net.count_numbers((1, *image_shape))[0])
+    if most > MAX_WEIGHTS:
+        raise UserError(
+            f"images of {image_shape[2]} x {image_shape[1]} pixels need a layer of {most:,} "
+            "weights, beyond the limit of MXNet: choose a smaller --image_size or --feature_size"
+        )
     net.initialize(INITIALIZER, ctx=contexts)
     for ctx in contexts:  # now, so that shapes are known and the order of random numbers is fixed
         net(mx.nd.zeros((1, *image_shape), ctx))

@@ -1,5 +1,8 @@
 """The networks. Each returns the class scores and the features that center loss works on."""
 
+import math
+
+import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
@@ -49,6 +52,24 @@ class FeatureNet(gluon.HybridBlock):
     def hybrid_forward(self, F, image):
         feature = self.features(image)
         return self.output(feature), feature
+
+    def count_numbers(self, batch_shape):
+        """How many numbers each parameter and each layer's output has, for a batch (N, C, H, W).
+
+        Returns
+        -------
+        parameters, outputs : list of int
+            Found without allocating any of them.
+        """
+        graph = mx.sym.Group(self(mx.sym.var("data"))).get_internals()
+        known = set(graph.list_arguments())
+        shapes, every, _ = graph.infer_shape(data=batch_shape)
+        parameters = zip(graph.list_arguments(), shapes)
+        outputs = zip(graph.list_outputs(), every)
+        return (
+            [math.prod(shape) for name, shape in parameters if name != "data"],
+            [math.prod(shape) for name, shape in outputs if name not in known],
+        )
 
 
 class LeNetPlus(FeatureNet):

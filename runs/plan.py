@@ -7,15 +7,17 @@ from typing import Optional
 import models
 from data import count_classes, load_dataset
 from datasets.dataset import Dataset
+from learner import new_net
 from process.console import say
 from process.errors import UserError
-from process.files import new_name
+from process.files import check_memory, new_name
 from recipe import EVAL_METHODS, MODELS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
 from runs.trained import Trained, choose_dataset, open_run
 
 PARTS = {"step": 3, "cosine": 1}  # by schedule: how many times --lr_step a training has
+COPIES_OF_WEIGHTS = 7  # as measured: gradients, and what is written of them
 STEPS_TO_A_FALL = 2000  # at least, by default
 
 
@@ -83,6 +85,8 @@ def planned(args, contexts, workers, second=False):
             plan = follow(shared, args, run, contexts)
         if plan:
             check_split(plan.dataset.train, plan.recipe, len(contexts), workers.size)
+            if contexts[0].device_type == "cpu":
+                check_step(plan.dataset.train, plan.recipe, workers.size)
         yield plan
 
 
@@ -252,3 +256,16 @@ def check_split(split, recipe, devices, workers=1):
             f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
             "arrays beyond the limit of MXNet: choose a smaller --batch_size"
         )
+
+
+def check_step(split, recipe, workers=1):
+    """Raise UserError where a step, or writing what it made, takes more than the free memory: the
+    system would kill this process without a word."""
+    batch = -(-min(recipe.batch_size, len(split.labels)) // workers)
+    images = split.images
+    weights, outputs = new_net(recipe).count_numbers((batch, *images.shape[1:]))
+    copies = COPIES_OF_WEIGHTS + (recipe.momentum > 0)
+    numbers = sum(weights) * copies + sum(outputs) * 2  # each output has a gradient
+    what = f"training with a batch of {batch} images of {images[0, 0].size} pixels"
+    remedy = ": choose a smaller --batch_size or --image_size"
+    check_memory(numbers * 4, what, remedy, share=1)

@@ -1,6 +1,7 @@
 """The epoch loop: devices, steps against NumPy, and what it costs."""
 
 import json
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -16,8 +17,8 @@ import utils
 from cluster.workers import Alone
 from datasets.dataset import Split
 from datasets.warps import random_warps
-from learner import Learner, centers_of, get_params
-from process import console
+from learner import Learner, build, centers_of, get_params
+from process import console, files
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
 from runs import plan
@@ -201,6 +202,28 @@ def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
     check_split(4000, 28, batch_size=47_000, center_loss=True)
     check_split(200, 1000, batch_size=67)
     check_split(60_000, 28, num_classes=4_190_000)
+
+
+def test_a_step_that_takes_more_than_the_free_memory_is_refused(monkeypatch):
+    def check_step(free, batch=2, momentum=0.9, **flags):
+        monkeypatch.setattr(files.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+        images = np.broadcast_to(np.uint8(0), (3, 1, 1000, 1000))
+        recipe = Recipe(batch_size=batch, momentum=momentum, **flags)
+        plan.check_step(Split(images, np.zeros(3)), recipe)
+
+    # LeNet++ has 240 numbers for each pixel of an image, and as many gradients.
+    check_step(free=4.1e9)
+    check_step(free=2.1e9, batch=1)
+    for free, flags in ((3.8e9, {}), (43e9, {"model": "lenet"})):
+        with pytest.raises(UserError, match="more than the free memory.*--batch_size or --image_"):
+            check_step(free, **flags)
+    check_step(43e9, model="lenet", momentum=0)
+
+
+@pytest.mark.parametrize("flags", [{"model": "lenet"}, {"feature_size": 512}])
+def test_a_layer_that_mxnet_cannot_hold_is_refused(flags):
+    with pytest.raises(UserError, match="2000 x 2000 pixels need a layer of .*--image_size"):
+        build(Recipe(**flags), (1, 2000, 2000), [mx.cpu()])
 
 
 def test_an_evaluation_takes_batches_that_fit(monkeypatch):
