@@ -39,6 +39,12 @@ def usable(gpu):
     return True
 
 
+def new_net(network):
+    """The network of a `recipe.Network`, of unknown shapes yet."""
+    make = getattr(models, MODELS[network.model])
+    return make(network.num_classes, network.feature_size, use_bias=not network.no_bias)
+
+
 def build(network, image_shape, contexts, seed=0):
     """Make a network, initialized from the seed.
 
@@ -55,8 +61,7 @@ def build(network, image_shape, contexts, seed=0):
     models.FeatureNet
     """
     mx.random.seed(seed)
-    make = getattr(models, MODELS[network.model])
-    net = make(network.num_classes, network.feature_size, use_bias=not network.no_bias)
+    net = new_net(network)
     net.initialize(INITIALIZER, ctx=contexts)
     for ctx in contexts:  # now, so that shapes are known and the order of random numbers is fixed
         net(mx.nd.zeros((1, *image_shape), ctx))

@@ -204,9 +204,7 @@ def check_flags(args, error):
     acting = any(map(vars(args).get, ACTIONS))
     faults = {
         f"nothing to do: give --{', --'.join(actions)} or --{last}": not acting,
-        "--threshold and --reject both say where an image is unknown: give one": (
-            threshold and reject
-        ),
+        "--threshold and --reject both say what is unknown: give one": threshold and reject,
         "--threshold goes with --predict": threshold and not args.predict,
         "--reject goes with --predict, --unknown or --export": reject and not rejecting,
         "--format goes with --predict": args.format != "text" and not args.predict,

@@ -176,9 +176,6 @@ def tightness(features, labels, centers):
     features, centers = features.astype(np.float64), centers.astype(np.float64)
     own = np.linalg.norm(features - centers[labels], axis=1).mean()
     present = centers[np.unique(labels)]
-    gaps = [
-        np.linalg.norm(present[i + 1 :] - center, axis=1).min()
-        for i, center in enumerate(present[:-1])
-    ]
+    gaps = [np.linalg.norm(present[i:] - c, axis=1).min() for i, c in enumerate(present[:-1], 1)]
     smallest = min(gaps, default=0.0)
     return float(own / smallest) if smallest else float("inf")

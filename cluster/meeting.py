@@ -8,6 +8,7 @@ process that died. MXNet itself would wait for it for ever.
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -22,6 +23,7 @@ NOTE_AFTER = 15  # seconds until a process that waits says for what
 SIGNALLED_END_WITHIN = 5  # seconds in which a process that got a signal ends in its own way
 LEAVE_WITHIN = 60  # seconds in which all leave after the training
 KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
+FILES, FILES_OF_EACH = 40, 4  # that a process opens, and for each of the processes; ample
 AGAIN = "start all processes again, with --resume"
 
 here = None  # this process among the others, once it tries to meet them
@@ -43,12 +45,14 @@ def join(flags):
     Raises
     ------
     UserError
-        A variable is missing, or does not lead to the scheduler.
+        A variable is missing, or does not lead to the scheduler; or the system lets this process
+        open too few files.
     Interrupted
         A signal came while some are missing.
     """
     global here
     role, address = read_environment()
+    allow_files(FILES + FILES_OF_EACH * sum(int(os.environ[name]) for name in NUMBERS))
     if role == "scheduler":
         from cluster.scheduler import Scheduler  # asyncio takes a while to import
 
@@ -104,6 +108,19 @@ def read_environment():
         host = socket.getaddrinfo(host, port, socket.AF_INET)[0][4][0]
     os.environ["DMLC_PS_ROOT_URI"] = host
     return os.environ["DMLC_ROLE"], (host, port)
+
+
+def allow_files(needed):
+    """Raise the limit of open files as far as this process may: MXNet aborts at it."""
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY in (limit, most):
+        return
+    if most < needed:
+        raise UserError(
+            f"so many processes need up to {needed} open files each, and this one may have {most}: "
+            "raise the limit with ulimit -n"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limit, needed), most))
 
 
 @contextlib.contextmanager

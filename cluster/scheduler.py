@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import socket
 import threading
 
@@ -21,9 +22,18 @@ from process.console import fail, note, say
 HELLO_WITHIN = 10  # seconds in which whoever connects says who it is
 LAST_WORDS_WITHIN = 10  # seconds in which all are told why they end
 MAX_STRANGERS = 64  # connections of processes that have not said who they are
+ACCEPTED_AT_ONCE = 2  # so few that a hello is read before many others come
+QUEUE = 1000  # connections that the system keeps until then
 MAX_LINE = 2**16  # bytes
 # What lines raise that are not of our processes, or do not come.
 NOT_OURS = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError)
+
+
+def max_strangers():
+    """How many strangers leave most of the files that a process may open to members and MXNet."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = files == resource.RLIM_INFINITY
+    return MAX_STRANGERS if unlimited else min(MAX_STRANGERS, files // 4)
 
 
 class Peer:
@@ -45,6 +55,7 @@ class Scheduler:
         self.members = []  # those that have said hello, also when they have gone
         self.present = []  # those that are still connected
         self.strangers = []  # connections over which no hello came yet, the oldest first
+        self.max_strangers = max_strangers()
         self.leaving = False
         self.met, self.parted = threading.Event(), threading.Event()
         self.loop = asyncio.new_event_loop()
@@ -98,7 +109,10 @@ class Scheduler:
 
     async def listen(self):
         """Hear all others until one of them, or this process, has a reason to end."""
-        self.server = await asyncio.start_server(self.hear, sock=self.listener, limit=MAX_LINE)
+        self.server = await asyncio.start_server(
+            self.hear, sock=self.listener, limit=MAX_LINE, backlog=ACCEPTED_AT_ONCE
+        )
+        self.listener.listen(QUEUE)
         reason = await self.reason
         told = not ending.acquire(blocking=False)  # by the main thread, which ends the process
         if not told:
@@ -128,14 +142,15 @@ class Scheduler:
         """What a process says of itself; one that does not is a stranger, and closed soon."""
         keep_alive(writer.get_extra_info("socket"))
         self.strangers.append(writer)
-        if len(self.strangers) > MAX_STRANGERS:
-            self.strangers[0].close()
+        if len(self.strangers) > self.max_strangers:
+            self.strangers.pop(0).close()
         try:
             return json.loads(await asyncio.wait_for(reader.readline(), HELLO_WITHIN))
         except asyncio.TimeoutError as error:
             raise ValueError("no hello") from error
         finally:
-            self.strangers.remove(writer)
+            if writer in self.strangers:
+                self.strangers.remove(writer)
 
     def welcome(self, writer, process, role, flags, **numbers):
         """Take a process in, unless it has no place here or was started otherwise."""

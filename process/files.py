@@ -109,15 +109,14 @@ def read_file(path):
         return file.read()
 
 
-def fits_memory(size):
-    """Whether so many bytes leave half of the free memory free."""
-    return size <= psutil.virtual_memory().available / 2
+def fits_memory(size, share=0.5):
+    """Whether so many bytes take no more than this share of the free memory, by default half."""
+    return size <= psutil.virtual_memory().available * share
 
 
-def check_memory(size, what, remedy=""):
-    """Raise UserError where so many bytes, which `what` takes, would not leave half of the free
-    memory free."""
-    if not fits_memory(size):
-        raise UserError(
-            f"{what} takes {size / 2**30:.1f} GiB, more than half of the free memory{remedy}"
-        )
+def check_memory(size, what, remedy="", share=0.5):
+    """Raise UserError where so many bytes, which `what` takes, are more than half of the free
+    memory, or than another `share` of it."""
+    if not fits_memory(size, share):
+        limit = "half of the free memory" if share == 0.5 else "the free memory"
+        raise UserError(f"{what} takes {size / 2**30:.1f} GiB, more than {limit}{remedy}")

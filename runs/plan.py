@@ -4,15 +4,15 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import Optional
 
-import models
 from data import count_classes, load_dataset
 from datasets.dataset import Dataset
 from process.console import say
 from process.errors import UserError
 from process.files import new_name
-from recipe import EVAL_METHODS, MODELS, Recipe
+from recipe import EVAL_METHODS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
+from runs.size import check_split, check_step
 from runs.trained import Trained, choose_dataset, open_run
 
 PARTS = {"step": 3, "cosine": 1}  # by schedule: how many times --lr_step a training has
@@ -83,6 +83,7 @@ def planned(args, contexts, workers, second=False):
             plan = follow(shared, args, run, contexts)
         if plan:
             check_split(plan.dataset.train, plan.recipe, len(contexts), workers.size)
+            check_step(plan.dataset.train, plan.recipe, contexts, workers.size)
         yield plan
 
 
@@ -231,24 +232,3 @@ def is_origin(run, started_from):
     except UserError:
         record = None  # it is not needed to go on
     return not (record and started_from) or started_from == run.origin(record)
-
-
-def check_split(split, recipe, devices, workers=1):
-    """Raise UserError unless every batch can be split over all devices, and none is too large."""
-    size, pixels = len(split.labels), split.images[0, 0].size
-    batch = min(recipe.batch_size, size)
-    smallest = size % batch or batch
-    if smallest // workers < devices:
-        raise UserError(
-            f"{size} images in batches of {recipe.batch_size} leave one of {smallest}, too small "
-            f"for {devices} devices{' of each worker' * (workers > 1)}: choose another --batch_size"
-        )
-    part = -(-batch // (devices * workers))
-    width = getattr(models, MODELS[recipe.model]).width
-    pairs = batch if "center" in recipe.losses else 0
-    # Where the logits of a batch take 2^31 bytes MXNet damages its memory, and aborts at the end.
-    if part * recipe.num_classes >= 2**29 or part * max(width * pixels, pairs) >= 2**31:
-        raise UserError(
-            f"a batch of {batch} images of {pixels} pixels with {recipe.num_classes} classes needs "
-            "arrays beyond the limit of MXNet: choose a smaller --batch_size"
-        )

@@ -1,6 +1,7 @@
 """The epoch loop: devices, steps against NumPy, and what it costs."""
 
 import json
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -17,10 +18,11 @@ from cluster.workers import Alone
 from datasets.dataset import Split
 from datasets.warps import random_warps
 from learner import Learner, centers_of, get_params
-from process import console
+from process import console, files
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
 from runs import plan
+from runs.size import check_split, check_step
 
 
 def new_learner(split, contexts, *flags):
@@ -80,17 +82,17 @@ def test_a_batch_larger_than_the_set():
 
 
 def test_a_batch_smaller_than_the_number_of_devices_is_refused():
-    check_split(130, 28, 2, batch_size=32)
+    check_images(130, 28, 2, batch_size=32)
     for size, devices in ((129, 2), (3, 4)):
         with pytest.raises(UserError, match="--batch_size"):
-            check_split(size, 28, devices, batch_size=32)
+            check_images(size, 28, devices, batch_size=32)
 
 
-def check_split(size, side, devices=1, **flags):
-    """`plan.check_split` of so many images of side x side pixels."""
+def check_images(size, side, devices=1, **flags):
+    """`check_split` of so many images of side x side pixels."""
     images = np.broadcast_to(np.uint8(0), (size, 1, side, side))
     split = Split(images, np.broadcast_to(0, size))
-    plan.check_split(split, Recipe(**flags), devices)
+    check_split(split, Recipe(**flags), devices)
 
 
 @pytest.mark.parametrize("height, width", [(28, 28), (20, 33)])
@@ -198,11 +200,34 @@ def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
         (200, 1000, {"batch_size": 68}),
     ):
         with pytest.raises(UserError, match="the limit of MXNet.*--batch_size"):
-            check_split(size, side, **flags)
-    check_split(60_000, 28, batch_size=47_000)
-    check_split(4000, 28, batch_size=47_000, center_loss=True)
-    check_split(200, 1000, batch_size=67)
-    check_split(60_000, 28, num_classes=4_190_000)
+            check_images(size, side, **flags)
+    check_images(60_000, 28, batch_size=47_000)
+    check_images(4000, 28, batch_size=47_000, center_loss=True)
+    check_images(200, 1000, batch_size=67)
+    check_images(60_000, 28, num_classes=4_190_000)
+
+
+def test_a_step_that_takes_more_than_the_free_memory_is_refused(monkeypatch):
+    def check(free, batch=2, momentum=0.9, **flags):
+        monkeypatch.setattr(files.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
+        images = np.broadcast_to(np.uint8(0), (3, 1, 1000, 1000))
+        recipe = Recipe(batch_size=batch, momentum=momentum, **flags)
+        check_step(Split(images, np.zeros(3)), recipe, [mx.cpu()])
+
+    # LeNet++ has 240 numbers for each pixel of an image, and as many gradients.
+    check(free=4.1e9)
+    check(free=2.1e9, batch=1)
+    for free, flags in ((3.8e9, {}), (43e9, {"model": "lenet"})):
+        with pytest.raises(UserError, match="more than the free memory.*--batch_size or --image_"):
+            check(free, **flags)
+    check(43e9, model="lenet", momentum=0)
+
+
+@pytest.mark.parametrize("flags", [{"model": "lenet"}, {"feature_size": 512}])
+def test_a_layer_that_mxnet_cannot_hold_is_refused(flags):
+    images = np.broadcast_to(np.uint8(0), (2, 1, 2000, 2000))
+    with pytest.raises(UserError, match="2000 x 2000 pixels need a layer of .*--image_size"):
+        check_step(Split(images, np.zeros(2)), Recipe(**flags), [mx.gpu()])
 
 
 def test_an_evaluation_takes_batches_that_fit(monkeypatch):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -258,14 +259,27 @@ def test_one_worker_too_many_is_refused_and_troubles_nobody(tmp_path):
         assert "rank 0: interrupted" in done.err
 
 
+def limit_files(count):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+def test_too_low_a_limit_of_open_files_is_one_line(tmp_path):
+    """MXNet would abort the scheduler."""
+    env, *_ = environments(1, 2)
+    flags = ("--train", "--kvstore", "dist_sync")
+    done = run(*flags, cwd=tmp_path, env=env, preexec_fn=lambda: limit_files(30))
+    assert_one_line(done, "need up to 52 open files", "may have 30", "ulimit -n")
+
+
 def test_who_comes_late_hears_the_reason_too_and_strangers_do_not_keep_it(tmp_path):
-    """The three others are enough to see that the numbers differ."""
+    """The three others are enough to see that the numbers differ. The scheduler may open fewer
+    files than there are strangers."""
     scheduler, _, *workers = environments(1, 2)
     flags = ("--train", "--kvstore", "dist_sync")
-    process = start(*flags, cwd=tmp_path, env=scheduler)
+    process = start(*flags, cwd=tmp_path, env=scheduler, preexec_fn=lambda: limit_files(60))
     address = process.stdout.readline().split()[3].split(":")
     address = (address[0], int(address[1]))
-    silent = [socket.create_connection(address) for _ in range(100)]
+    silent = [socket.create_connection(address) for _ in range(300)]
     with socket.create_connection(address) as late:
         processes = [process] + [
             start(*flags, cwd=tmp_path, env={**env, "DMLC_NUM_WORKER": count})
