@@ -19,9 +19,8 @@ from process.typed import Range
 def main(argv=None):
     """Run the command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parse(argv)
     with noting_signals():
-        return answer(argv, args)
+        return answer(argv, parse(argv))
 
 
 def answer(argv, args):

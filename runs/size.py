@@ -51,7 +51,7 @@ def check_step(split, recipe, contexts, workers=1):
         copies = COPIES_OF_WEIGHTS + (recipe.momentum > 0)
         numbers = sum(weights) * copies + sum(outputs) * 2  # each output has a gradient
         what = f"training with a batch of {batch} images of {height * width} pixels"
-        remedy = ": choose a smaller --batch_size or --image_size"
+        remedy = ": choose a smaller --batch_size, --image_size, --num_classes or --feature_size"
         check_memory(numbers * 4, what, remedy, share=1)
 
 

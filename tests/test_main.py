@@ -449,10 +449,10 @@ def test_a_gpu_that_is_not_there(cli):
 @pytest.mark.slow
 def test_memory_that_is_not_there(tmp_path):
     write_digits(tmp_path / "digits")
-    flags = ("--num_classes", 10**6, "--feature_size", 100)
+    flags = ("--num_classes", 10**5, "--feature_size", 2000)
     done = run(
         "--train", "--center_loss", "--data_dir", "digits", *QUICK, *flags, cwd=tmp_path,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)),
     )  # fmt: skip
     assert_one_line(done, "not enough memory")
 

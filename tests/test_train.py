@@ -218,7 +218,7 @@ def test_a_step_that_takes_more_than_the_free_memory_is_refused(monkeypatch):
     check(free=4.1e9)
     check(free=2.1e9, batch=1)
     for free, flags in ((3.8e9, {}), (43e9, {"model": "lenet"})):
-        with pytest.raises(UserError, match="more than the free memory.*--batch_size or --image_"):
+        with pytest.raises(UserError, match="more than the free memory.*--batch_size, --image_"):
             check(free, **flags)
     check(43e9, model="lenet", momentum=0)
 

@@ -1,7 +1,9 @@
 """The program as a function, in a notebook, and with streams that are closed or full."""
 
 import atexit
+import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import pytest
 from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 
 import evaluation
+import main
 import train
 from process import errors, startup
 from process.errors import UserError
@@ -158,6 +161,18 @@ def test_a_large_set_where_memory_is_limited(tmp_path):
     )  # fmt: skip
     if done.status:
         assert_one_line(done, "not enough memory")
+
+
+def test_a_signal_while_the_flags_are_read_is_no_traceback(cli, monkeypatch):
+    parse = main.parse
+
+    def interrupt(argv):
+        os.kill(os.getpid(), signal.SIGINT)
+        return parse(argv)
+
+    monkeypatch.setattr(main, "parse", interrupt)
+    done = cli(*COMMAND)
+    assert done.status == 130 and done.err.startswith("Interrupted: "), done
 
 
 def test_an_old_signal_does_not_reach_a_new_call(cli, monkeypatch):
