@@ -40,7 +40,7 @@ def usable(gpu):
 
 
 def new_net(network):
-    """The network of a `recipe.Network`, of unknown shapes yet."""
+    """The network that a `recipe.Network` describes; its shapes are not known yet."""
     make = getattr(models, MODELS[network.model])
     return make(network.num_classes, network.feature_size, use_bias=not network.no_bias)
 

@@ -23,7 +23,7 @@ NOTE_AFTER = 15  # seconds until a process that waits says for what
 SIGNALLED_END_WITHIN = 5  # seconds in which a process that got a signal ends in its own way
 LEAVE_WITHIN = 60  # seconds in which all leave after the training
 KEEP_ALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 20_000}
-FILES, FILES_OF_EACH = 40, 4  # that a process opens, and for each of the processes; ample
+FILES, FILES_OF_EACH = 40, 4  # open files of a process, and those for each other one; ample
 AGAIN = "start all processes again, with --resume"
 
 here = None  # this process among the others, once it tries to meet them

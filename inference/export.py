@@ -10,6 +10,7 @@ import onnxruntime
 from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 from onnx import TensorProto, helper, numpy_helper
 
+from datasets.dataset import POLARITY
 from inference.unknown import REJECTED
 from learner import get_params
 from process.console import say
@@ -69,7 +70,7 @@ def random_images(shape):
 
 def how_to_answer(trained):
     """What turns an image file into --predict's answer, as metadata."""
-    polarity = {True: "light on dark", False: "dark on light", None: "any"}
+    polarity = {**POLARITY, None: "any"}
     preparation = "upright as its EXIF says, transparent parts white, resized by Pillow's BILINEAR"
     if trained.prepares:
         preparation = "prepare() of datasets/digits.py: the ink is found, turned light on dark, "
