@@ -4,7 +4,8 @@
 seeds 0 to SEEDS - 1, one after the other. The first run has the very prefix, and is what `main.py`
 trains; the others have `-seed-1` and so on after it. What is finished already is not trained again,
 and what was interrupted goes on. The table has the mean and the standard deviation (that of a
-sample, divided by SEEDS - 1) of the test accuracies in the last epoch.
+sample, divided by SEEDS - 1) of the accuracies, first in the last epoch of each seed, then in its
+best one.
 """
 
 import argparse
@@ -16,6 +17,13 @@ from process.arguments import whole
 from process.console import table
 from process.errors import UserError
 from process.startup import prepare_mxnet
+
+HEAD = ("run", "seeds", "epoch")
+ACCURACIES = {
+    f"{method_name}, {split_name}": (split, method)
+    for split, split_name in (("test", "test set"), ("train", "training set"))
+    for method, method_name in (("softmax", "class prediction"), ("knn", "KNN search"))
+}
 
 
 def prefix_of(prefix, seed):
@@ -40,15 +48,22 @@ def train(seeds, flags):
     for asked, suffix in ((args.train, ""), (args.second_train, "-second")):
         if asked:
             runs = [Run(f"{prefix}{suffix}", args.ckpt_dir, args.out_dir) for prefix in prefixes]
-            rows.append(row(read_alike(runs, "seed")))
-    return table(("run", "seeds", "epochs", "class prediction", "KNN search"), rows)
+            rows.extend(rows_of(read_alike(runs, "seed")))
+    return table((*HEAD, *ACCURACIES), rows)
 
 
-def row(records):
-    """The cells of the table for the records of a run with several seeds."""
+def rows_of(records):
+    """Two rows of the table for the records of a run with several seeds."""
     last = [record.history[-1] for record in records]
-    spreads = [spread([e.accuracy("test", method) for e in last]) for method in ("softmax", "knn")]
-    return [records[0].prefix, len(records), len(records[0].history), *spreads]
+    best = [record.history[record.best.epoch] for record in records]
+    for numbers, epochs in (
+        (str(last[0].epoch), last),
+        (", ".join(str(epoch.epoch) for epoch in best), best),
+    ):
+        spreads = (
+            spread([epoch.accuracy(*which) for epoch in epochs]) for which in ACCURACIES.values()
+        )
+        yield [records[0].prefix, len(records), numbers, *spreads]
 
 
 def spread(values):

@@ -65,32 +65,39 @@ def experiment(module, *flags, folder):
     return Done(process.returncode, out, err)
 
 
-def last_accuracies(folder, prefix):
-    table = np.genfromtxt(Path(folder, f"{prefix}-history.csv"), delimiter=",", names=True)
-    return np.atleast_1d(table)[["test_softmax", "test_knn"]][-1].tolist()
+def accuracies_of(folder, prefix):
+    """The accuracies of each epoch, and which one is the best."""
+    path = Path(folder, f"{prefix}-history.csv")
+    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    columns = ("test_softmax", "test_knn", "train_softmax", "train_knn")
+    return np.stack([table[column] for column in columns], axis=1), table["test_softmax"].argmax()
 
 
 def test_the_table_of_seeds_is_of_what_main_trains(trained, tmp_path):
-    flags = (2, "--train", "--center_loss", "--second_train", *QUICK)
+    flags = (2, "--train", "--center_loss", "--second_train", *QUICK, "--epochs", 3)
     done = experiment("experiments.seeds", *flags, folder=tmp_path)
     assert done.status == 0, done.err
-    alone = run("--train", "--center_loss", "--data_dir", "digits", *QUICK, cwd=tmp_path)
+    alone = run("--train", "--center_loss", "--data_dir", "digits", *flags[4:], cwd=tmp_path)
     assert alone.status == 0
     weights = [tmp_path / folder / "center-loss-best.params" for folder in (".", "ckpt")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    for prefix, seed in (("center-loss", 0), ("center-loss-seed-1", 1)):
-        for suffix in ("", "-second"):
+    lines = done.out.splitlines()[-4:]
+    for suffix in ("", "-second"):
+        values, bests = [], []
+        for prefix, seed in (("center-loss", 0), ("center-loss-seed-1", 1)):
             record = Run(prefix + suffix, tmp_path, tmp_path).read_record()
             assert record.recipe.seed == seed
-    for suffix, line in zip(("", "-second"), done.out.splitlines()[-2:]):
-        prefixes = ("center-loss" + suffix, "center-loss-seed-1" + suffix)
-        values = np.array([last_accuracies(tmp_path, prefix) for prefix in prefixes])
-        spreads = zip(values.mean(axis=0), values.std(axis=0, ddof=1))
-        cells = ["center-loss" + suffix, "2", "1", *(f"{m:.4f} ± {d:.4f}" for m, d in spreads)]
-        assert line == f"| {' | '.join(cells)} |"
+            accuracies, best = accuracies_of(tmp_path, prefix + suffix)
+            values.append((accuracies[-1], accuracies[best]))
+            bests.append(str(best))
+        for which, epoch in enumerate(("2", ", ".join(bests))):
+            of_seeds = np.array([value[which] for value in values])
+            spreads = zip(of_seeds.mean(axis=0), of_seeds.std(axis=0, ddof=1))
+            cells = " | ".join(f"{mean:.4f} ± {spread:.4f}" for mean, spread in spreads)
+            assert lines.pop(0) == f"| center-loss{suffix} | 2 | {epoch} | {cells} |"
     again = experiment("experiments.seeds", *flags, folder=tmp_path)
-    assert again.out.count("all 1 epochs are finished") == 4
-    assert again.out.splitlines()[-4:] == done.out.splitlines()[-4:]
+    assert again.out.count("all 3 epochs are finished") == 4
+    assert again.out.splitlines()[-6:] == done.out.splitlines()[-6:]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +145,8 @@ def test_the_picture_of_the_weights(cli, tmp_path, monkeypatch):
     for one, line in zip(runs, table[2:]):
         net, centers = open_run(one, {}).on(mx.cpu())
         features = classify(net, centers, train.images, mx.cpu()).features
-        cells = (*last_accuracies("output", one.prefix), tightness(features, train.labels, centers))
+        last = accuracies_of("output", one.prefix)[0][-1][:2]
+        cells = (*last, tightness(features, train.labels, centers))
         lmbd = one.prefix.split("-")[-1]
         assert line == f"| {lmbd} | {' | '.join(f'{cell:.4f}' for cell in cells)} |"
     picture = np.asarray(Image.open("output/a-lmbd.png"))
