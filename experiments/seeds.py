@@ -12,17 +12,19 @@ import argparse
 import statistics
 
 import main
+from datasets.dataset import SPLITS
 from experiments import answer, read_alike, run_main
 from process.arguments import whole
 from process.console import table
 from process.errors import UserError
 from process.startup import prepare_mxnet
+from recipe import EVAL_METHODS
 
 HEAD = ("run", "seeds", "epoch")
 ACCURACIES = {
-    f"{method_name}, {split_name}": (split, method)
-    for split, split_name in (("test", "test set"), ("train", "training set"))
-    for method, method_name in (("softmax", "class prediction"), ("knn", "KNN search"))
+    f"{method.column}, {SPLITS[split]} set": (split, name)
+    for split in ("test", "train")
+    for name, method in EVAL_METHODS.items()
 }
 
 
@@ -53,7 +55,7 @@ def train(seeds, flags):
 
 
 def rows_of(records):
-    """Two rows of the table for the records of a run with several seeds."""
+    """The rows of a run with several seeds: of its last epoch, and of the best one of each seed."""
     last = [record.history[-1] for record in records]
     best = [record.history[record.best.epoch] for record in records]
     for numbers, epochs in (

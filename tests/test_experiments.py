@@ -74,10 +74,11 @@ def accuracies_of(folder, prefix):
 
 
 def test_the_table_of_seeds_is_of_what_main_trains(trained, tmp_path):
-    flags = (2, "--train", "--center_loss", "--second_train", *QUICK, "--epochs", 3)
+    quick = (*QUICK[:2], "--epochs", 3)
+    flags = (2, "--train", "--center_loss", "--second_train", *quick)
     done = experiment("experiments.seeds", *flags, folder=tmp_path)
     assert done.status == 0, done.err
-    alone = run("--train", "--center_loss", "--data_dir", "digits", *flags[4:], cwd=tmp_path)
+    alone = run("--train", "--center_loss", "--data_dir", "digits", *quick, cwd=tmp_path)
     assert alone.status == 0
     weights = [tmp_path / folder / "center-loss-best.params" for folder in (".", "ckpt")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
