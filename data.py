@@ -9,7 +9,7 @@ import numpy as np
 
 import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
-from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check_dataset
+from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check_dataset, edge_of
 from process.errors import UserError, check_signals
 from recipe import MODELS
 
@@ -88,7 +88,14 @@ def count_classes(data_dir):
 
 
 def read_folder(folder, name, network=DEFAULT):
-    """Read the four IDX files of a folder, or its folders of images."""
+    """Read the four IDX files of a folder, its folders of images, or a table."""
+    if layouts.holds_images(folder):
+        parts, names = folders.read(
+            folder, network.image_size, network.color, network.prepare == "mnist"
+        )
+        train, test = (Split(*parts[split][:2]) for split in SPLITS)
+        val = Split(*parts["val"][:2]) if "val" in parts else None
+        return Dataset(name, train, test, names, parts["test"].files, val)
     table = tables.find(folder)
     if table and (folder.is_file() or not layouts.holds_idx(folder)):
         return Dataset(name, *map(Split._make, tables.read(table)))
@@ -97,14 +104,7 @@ def read_folder(folder, name, network=DEFAULT):
             f"{folder} is not a folder: --data_dir wants one with four IDX files, with a folder of "
             "images for each class, with mnist.npz, or with train.csv"
         )
-    if layouts.holds_images(folder):
-        parts, names = folders.read(
-            folder, network.image_size, network.color, network.prepare == "mnist"
-        )
-        train, test = (Split(*parts[split][:2]) for split in SPLITS)
-        val = Split(*parts["val"][:2]) if "val" in parts else None
-        return Dataset(name, train, test, names, parts["test"].files, val)
-    return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.SPLITS))
+    return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.NAMES))
 
 
 # --- batches -----------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def warp(images, affine, ground=0.0):
     return mx.nd.BilinearSampler(images - ground, grid) + ground
 
 
-def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=None, ground=0.0):
+def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=None):
     """Cut batches, each split over the workers, and a worker's share over its devices.
 
     Parameters
@@ -137,8 +137,7 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         Whose share it is, and of how many.
     warps : (N, 6) float32, optional
         How to augment the images, in their order in the batches: see `datasets.warps.random_warps`.
-    ground : float, optional
-        How bright augmented images are where they have no pixels, in 0 to 1.
+        Where that leaves no pixels, images become as bright as the edges of `split` are.
 
     Yields
     ------
@@ -158,6 +157,7 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         share = np.array_split(places, workers)[rank]
         for cut, part in zip(cuts, np.array_split(share, len(contexts))):
             cut.append((slice(places[0], places[-1] + 1), slice(part[0], part[-1] + 1)))
+    ground = 0.0 if warps is None else edge_of(split) / 255
     devices = [
         slices_for(ctx, split, order, cut, warps, ground) for ctx, cut in zip(contexts, cuts)
     ]

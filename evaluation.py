@@ -84,11 +84,11 @@ def compare(trained, dataset, ctx, out_dir):
         Anything that the user can mend.
     """
     rows = {split: [] for split in SPLITS}
-    for run in trained:
-        net, centers = run.on(ctx, dataset.shape)
+    for each in trained:
+        net, centers = each.on(ctx, dataset.shape)
         for split in SPLITS:
-            answers = classify(net, centers, getattr(dataset, split).images, ctx, run.classes)
-            rows[split].append(Row.of(run, dataset, split, answers, centers))
+            answers = classify(net, centers, getattr(dataset, split).images, ctx, each.classes)
+            rows[split].append(Row.of(each, dataset, split, answers, centers))
     pictures, texts = {}, []
     for split, words in SPLITS.items():
         labels = getattr(dataset, split).labels

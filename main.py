@@ -174,6 +174,7 @@ def export(args):
 TRAINING = {"train": train, "second_train": functools.partial(train, second=True)}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
 FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
+PATHS = "unknown", "data_dir", "ckpt_dir", "out_dir"
 
 
 def parse(argv):
@@ -211,7 +212,7 @@ def check_flags(args, error):
             args.predict and by_class
         ),
         "--predict has an empty path": "" in (args.predict or ()),
-        "--unknown has an empty path": args.unknown == "",
+        **{f"--{name} has an empty path": vars(args)[name] == "" for name in PATHS},
         "--unknown goes with --test": args.unknown and not args.test,
         "--num_classes x --feature_size must stay below 2^31, the limit of MXNet": (
             given.num_classes * given.feature_size >= 2**31 - 1

@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 
 from data import batches
-from datasets.dataset import SPLITS, edge_of
+from datasets.dataset import SPLITS
 from datasets.warps import random_warps
 from learner import Learner, centers_of
 from pictures.album import Album
@@ -112,7 +112,8 @@ class Keeper:
         recipe, images = self.record.recipe, len(self.dataset.train.labels)
         steps, epochs = -(-images // recipe.batch_size), self.plan.epochs
         if recipe.lr_step > Recipe().lr_step:
-            say(f"{epochs} epochs of {steps} steps; the learning rates fall after {recipe.lr_step}")
+            how = {"step": "after", "cosine": "within"}[recipe.lr_schedule]
+            say(f"{epochs} epochs of {steps} steps; the learning rates fall {how} {recipe.lr_step}")
         on_cpu = self.learner.contexts[0].device_type == "cpu"
         if on_cpu and recipe.model == "lenetplus" and (epochs - self.finished) * images > 3 * 10**5:
             say("LeNet++ takes long on a CPU: --model lenet has a fortieth of its operations")
@@ -257,7 +258,6 @@ def train_epoch(learner, split, epoch):
     """
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
-    ground = edge_of(split) / 255 if recipe.augment else 0.0
     pending, losses, sizes, looked = [], [], [], time.time()
 
     def read(count):
@@ -269,9 +269,8 @@ def train_epoch(learner, split, epoch):
     hidden = None if workers.leads else True  # None: where there is no terminal
     with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", disable=hidden) as bar:
         for slices in batches(
-            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps,
-            ground,
-        ):  # fmt: skip
+            split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps
+        ):
             learner.set_learning_rates(epoch + len(sizes) * recipe.batch_size / len(order))
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
@@ -280,7 +279,8 @@ def train_epoch(learner, split, epoch):
             if due and len(pending) > 1:
                 looked = time.time()
                 read(len(pending) // 2)
-                bar.set_postfix(loss=f"{losses[-1].sum() / recipe.batch_size:.4f}", refresh=False)
+                loss = losses[-1].sum() * workers.size / recipe.batch_size
+                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         read(len(pending))
     losses = workers.finish_epoch(np.array(losses))
     mx.nd.waitall()

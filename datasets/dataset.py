@@ -147,7 +147,7 @@ def check_dataset(dataset, network, smallest):
             f"{dataset.name} has {len(dataset.names)} classes, and the network is for "
             f"{num_classes}: choose another --data_dir, --prefix or --num_classes"
         )
-    parts = {"training": dataset.train, "test": dataset.test}
+    parts = {words: getattr(dataset, split) for split, words in SPLITS.items()}
     if dataset.val is not None:
         parts["validation"] = dataset.val
     for which, (_, labels) in parts.items():

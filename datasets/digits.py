@@ -230,7 +230,8 @@ def centered(digit):
     scale = BOX / max(digit.shape)
     size = tuple(max(1, round(side * scale)) for side in digit.shape[::-1])
     image = Image.fromarray(digit.astype(np.float32))
-    pixels = np.asarray(image.resize(size, Image.Resampling.BOX if scale < 1 else 2))
+    way = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    pixels = np.asarray(image.resize(size, way))
     pixels = np.clip(pixels / max(pixels.max(), 1e-6), 0, 1)
     # In MNIST the mean of the row's and the column's index is 14 (13.5 to 14.5), not 13.5.
     center = ndimage.center_of_mass(pixels)

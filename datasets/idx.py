@@ -14,7 +14,8 @@ from process.files import check_memory, open_regular
 
 BYTES, INTEGERS = 0x08, 0x0C
 DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
-SPLITS = {"train": "train", "t10k": "(?:t10k|test)"}  # by MNIST's name: in others' names
+IMAGES, LABELS = ((3, 4), (BYTES,)), ((1, 2), (BYTES, INTEGERS))  # axes, kinds: see `read_idx`
+NAMES = {"train": "train", "t10k": "(?:t10k|test)"}  # of a part, by MNIST's: in others' files
 WORDS = {"train": "training", "t10k": "test"}
 
 
@@ -38,17 +39,22 @@ def read_split(folder, split):
     """
     path, labels_path = (find_idx(folder, split, part) for part in ("images", "labels"))
     # What the headers promise is compared before anything is read.
-    kinds, labels_kinds = ((3, 4), (BYTES,)), ((1, 2), (BYTES, INTEGERS))
-    ((size, *_), _), ((count, *_), _) = inspect(path, *kinds), inspect(labels_path, *labels_kinds)
+    ((size, *_), _), ((count, *_), _) = inspect(path, *IMAGES), inspect(labels_path, *LABELS)
     if size != count:
         raise UserError(
             f"{path}: its header promises {size} {WORDS[split]} images, but {count} labels are "
             "beside it: the two files do not belong together"
         )
-    labels = read_idx(labels_path, *labels_kinds)
+    labels = read_idx(labels_path, *LABELS)
     if labels.ndim == 2:  # QMNIST has more columns
         labels = labels[:, :1].ravel()
-    images = read_idx(path, *kinds)
+    return read_images(path), labels.astype(np.int32)
+
+
+def read_images(path):
+    """Images (N, C, H, W) uint8 of an IDX file; raises UserError where it has none."""
+    inspect(path, *IMAGES)  # before anything is read
+    images = read_idx(path, *IMAGES)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.shape[3] not in (1, 3):
@@ -57,7 +63,7 @@ def read_split(folder, split):
     if path.name.startswith("emnist"):  # whose images lie on their side, and are mirrored
         upright = (0, 3, 2, 1)
         note(f"{printable(path)}: EMNIST's images are transposed, and are turned upright")
-    return np.ascontiguousarray(images.transpose(upright)), labels.astype(np.int32)
+    return np.ascontiguousarray(images.transpose(upright))
 
 
 def find_idx(folder, split, part):
@@ -66,7 +72,7 @@ def find_idx(folder, split, part):
     for path in (folder / f"{name}.gz", folder / name):
         if path.is_file():
             return path
-    like = rf"(?:.+-)?{SPLITS[split]}-{part}[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
+    like = rf"(?:.+-)?{NAMES[split]}-{part}[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
     there = sorted(path.name for path in folder.iterdir())
     found = {one.partition(".gz")[0]: one for one in there if re.fullmatch(like, one)}
     if len(found) > 1:

@@ -10,7 +10,7 @@ from datasets.images import FORMATS
 from process.console import is_harmless, printable, say, warn
 from process.errors import UserError, check_signals
 
-SPLITS = {  # by how their folders are called, in any case
+FOLDERS = {  # what those of the parts of a data set are called, in any case
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
@@ -56,7 +56,7 @@ def holds_idx(folder):
 
 
 def split_folders(folder):
-    """The folders of the parts of a data set, by the keys of `SPLITS`.
+    """The folders of the parts of a data set, by the keys of `FOLDERS`.
 
     Where there is no folder for a part, its key is missing; with none at all the folders in
     `folder` are the classes.
@@ -68,7 +68,7 @@ def split_folders(folder):
     """
     found = {}
     for path in visible(folder):
-        for split, names in SPLITS.items():
+        for split, names in FOLDERS.items():
             if path.is_dir() and path.name.lower() in names:
                 if split in found:
                     raise UserError(f"{found[split]} and {path} are both named for one part")

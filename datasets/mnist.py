@@ -151,7 +151,7 @@ def download(published, missing, seconds):
     folder, title = published.home, published.title
     note(f"Downloading {title} to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
-    # Downloads go to a folder of their own, so that an abandoned one leaves nothing behind.
+    # Downloads go to a folder of their own. An abandoned one ends where that is gone.
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
         errors = []
         arguments = (published, missing, scratch, errors)
@@ -194,6 +194,8 @@ def try_mirrors(published, names, folder, errors):
     for mirror in published.mirrors:
         try:
             for name in names:
+                if not os.path.isdir(folder):  # which pooch would make again
+                    return
                 pooch.retrieve(
                     mirror + name,
                     known_hash=f"sha1:{published.packed[name]}",

@@ -77,7 +77,9 @@ def read_npz(path):
         check_memory(size, path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
         raise UserError(
             f"{path} cannot be read: a data set in this format has {', '.join(ARRAYS)} ({error})"
         ) from error

@@ -4,6 +4,7 @@
 class. It trains in colour at 64 x 64 pixels, and prints the accuracies on the test images.
 """
 
+import argparse
 import sys
 
 from process.startup import prepare_mxnet
@@ -16,14 +17,20 @@ from mxnet.gluon.model_zoo import vision  # noqa: E402
 
 from center_loss import CenterLoss  # noqa: E402
 from data import batches, count_classes, load_dataset  # noqa: E402
+from process.errors import UserError  # noqa: E402
 from recipe import Network  # noqa: E402
 from utils import nearest_center  # noqa: E402
 
 BATCH, EPOCHS, LMBD, ALPHA, LR = 16, 8, 0.01, 0.5, 1e-3
 
-folder = sys.argv[1]
-network = Network(**count_classes(folder), image_size=64, color=True)
-images = load_dataset("auto", folder, network)
+parser = argparse.ArgumentParser(prog="python -m examples.resnet", description=__doc__)
+parser.add_argument("folder")
+folder = parser.parse_args().folder
+try:
+    network = Network(**count_classes(folder), image_size=64, color=True)
+    images = load_dataset("auto", folder, network)
+except UserError as error:
+    sys.exit(f"resnet: error: {error}")
 random.seed(0)
 shuffle = np.random.RandomState(0).permutation
 resnet = vision.resnet18_v1(classes=network.num_classes)

@@ -32,6 +32,8 @@ def answer(name, work, *args):
     except OutputLost as error:
         abandon_output()
         sys.exit(f"{name}: error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def answer_flags(name, doc, work):

@@ -57,11 +57,7 @@ def read_unknown(path, trained):
     """Images (N, C, H, W) uint8 of an IDX file, or of image files, as a run takes them."""
     shape = tuple(trained.image_shape)
     if path.is_file() and path.suffix.lower() not in FORMATS:
-        # Its header is compared with the free memory before it is read.
-        idx.inspect(path, (3, 4), (idx.BYTES,))
-        images = idx.read_idx(path, (3, 4), (idx.BYTES,))
-        images = images[..., np.newaxis] if images.ndim == 3 else images
-        images = images.transpose(0, 3, 1, 2)
+        images = idx.read_images(path)
         if not len(images):
             raise UserError(f"{path} has no image")
         if images.shape[1:] != shape:

@@ -30,7 +30,7 @@ class Album:
     def remove_strangers(self):
         """Remove the pictures under this run's name that say they belong to another run."""
         ours = (None, self.record.identity)
-        self.remove(lambda path: figure.run_of(path) not in ours)
+        self.remove(lambda path: figure.identity_of(path) not in ours)
 
     def remove_model(self):
         """Remove the model that was exported from an earlier network of this run, and say so."""
@@ -99,13 +99,15 @@ class Album:
             if frames:
                 parts[SPLITS[split]] = frames
                 sizes = recipe.num_classes, recipe.feature_size
-                gif = gifs.gif(frames, *sizes, self.record.identity, dataset.names)
+                gif = gifs.gif(list(frames.values()), *sizes, self.record.identity, dataset.names)
                 write_atomically(self.run.picture(f"{split}.gif"), gif)
-        if parts:
+        common = sorted(set.intersection(*map(set, parts.values()))) if parts else ()
+        if common:
             from pictures import epochs  # bokeh takes a second to import
 
             title = f"{self.run.prefix}, {dataset.name}"
-            content = epochs.page(parts, title, dataset.names)
+            both = {name: [frames[epoch] for epoch in common] for name, frames in parts.items()}
+            content = epochs.page(both, title, dataset.names)
             write_atomically(self.run.picture("epochs.html"), content)
 
     def title(self, split, epoch):
@@ -117,13 +119,14 @@ class Album:
         )
 
     def frames(self, split):
-        """The feature maps of all epochs that are there, each with its title."""
-        frames, unusable = [], []
+        """The feature maps of the epochs that have one, each with its title, by the epoch."""
+        frames, unusable = {}, []
         for epoch in self.record.history:
             path = self.run.picture(f"{split}-epoch-{epoch.epoch}.png")
             if path.is_file():
                 try:
-                    frames.append((feature_maps.read_dots(path), self.title(split, epoch)))
+                    dots = feature_maps.read_dots(path)
+                    frames[epoch.epoch] = dots, self.title(split, epoch)
                 except ValueError as error:
                     unusable.append(f"{path} is left out of the GIF: {error}")
         if unusable:

@@ -8,14 +8,14 @@ ACCURACIES = [column for column in COLUMNS if column.startswith(("train_", "test
 
 
 @own_style
-def curves(history, title, run=None):
+def curves(history, title, identity=None):
     """Draw losses and error rates over the epochs, on logarithmic scales where none is zero.
 
     Parameters
     ----------
     history : list of runs.record.Epoch
     title : str
-    run : str, optional
+    identity : str, optional
         As for `feature_map`.
 
     Returns
@@ -42,4 +42,4 @@ def curves(history, title, run=None):
     losses.set(title="moving average of the loss, and means of its parts")
     errors.set(title="error rate: 1 - accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    return to_bytes(figure, Run=run)
+    return to_bytes(figure, Run=identity)

@@ -201,12 +201,12 @@ def key_of(labels, names):
 
 def feature_map(dots, centers, corners):
     """The map, on one scale for all epochs."""
-    corners = np.transpose(corners).tolist()
-    plot = new_map(corners)
+    ranges = np.transpose(corners).tolist()
+    plot = new_map(ranges)
     plot.scatter(
         "x", "y", source=dots, size=4, line_color=None,
         fill_color=linear_cmap("label", COLORS, -0.5, len(COLORS) - 0.5),
     )  # fmt: skip
     draw_centers(plot, centers)
-    keep_in_place(plot, corners)
+    keep_in_place(plot, ranges)
     return plot

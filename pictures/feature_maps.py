@@ -62,7 +62,7 @@ class Dots(NamedTuple):
 
 
 @own_style
-def feature_map(features, labels, num_classes, title, run=None, centers=None, names=None):
+def feature_map(features, labels, num_classes, title, identity=None, centers=None, names=None):
     """Draw one dot an image, coloured by its class.
 
     Parameters
@@ -71,8 +71,8 @@ def feature_map(features, labels, num_classes, title, run=None, centers=None, na
     labels : (N,) int
     num_classes : int
     title : str
-    run : str, optional
-        What the picture is to say of itself to `run_of`.
+    identity : str, optional
+        Of the run, which the picture is to say to `identity_of`.
     centers : (num_classes, d) float, optional
         Where to draw crosses, for the classes that are there.
     names : list of str, optional
@@ -86,7 +86,7 @@ def feature_map(features, labels, num_classes, title, run=None, centers=None, na
     dots, note = Dots.of(features, labels, centers)
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
     draw_dots(figure.add_subplot(), dots, num_classes, title + note, features.shape[1], names)
-    return to_bytes(figure, Run=run, Dots=dots.to_text())
+    return to_bytes(figure, Run=identity, Dots=dots.to_text())
 
 
 @own_style

@@ -74,8 +74,8 @@ def opened(path, formats):
             yield image
 
 
-def run_of(path):
-    """What a PNG or GIF says of the run it belongs to; None if nothing, or if it is damaged."""
+def identity_of(path):
+    """Of which run a PNG or GIF says it is; None if it says nothing, or is damaged."""
     try:
         with opened(path, ["PNG", "GIF"]) as image:
             said = image.info.get("Run", image.info.get("comment"))

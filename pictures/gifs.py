@@ -12,7 +12,7 @@ FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
 @own_style
-def gif(frames, num_classes, feature_size, run=None, names=None):
+def gif(frames, num_classes, feature_size, identity=None, names=None):
     """Draw feature maps on one scale, and join them into a GIF that runs for ever.
 
     Parameters
@@ -20,7 +20,7 @@ def gif(frames, num_classes, feature_size, run=None, names=None):
     frames : list of (Dots, str)
         Each with its title.
     num_classes, feature_size : int
-    run, names
+    identity, names
         As for `feature_map`.
 
     Returns
@@ -49,5 +49,5 @@ def gif(frames, num_classes, feature_size, run=None, names=None):
         duration = LAST_FRAME_MS  # Pillow takes no list for a single frame
     return iio.imwrite(
         "<bytes>", images, extension=".gif", plugin="pillow", duration=duration, loop=0,
-        comment=(run or "").encode(),
+        comment=(identity or "").encode(),
     )  # fmt: skip

@@ -283,8 +283,8 @@ def feature_map(source, shown, chosen, wrong, template):
     -------
     bokeh.plotting.figure
     """
-    corners = [[np.min(source.data[axis]), np.max(source.data[axis])] for axis in "xy"]
-    plot = new_map(corners)
+    ranges = [[np.min(source.data[axis]), np.max(source.data[axis])] for axis in "xy"]
+    plot = new_map(ranges)
     dots = plot.scatter(
         "x", "y", source=source, view=CDSView(filter=shown),
         size=float(np.clip(80 / len(shown.indices) ** 0.3, 5, 10)),
@@ -296,5 +296,5 @@ def feature_map(source, shown, chosen, wrong, template):
         plot.scatter(
             "x", "y", source=chosen, size=18, fill_color=None, line_color=color, line_width=width
         )
-    keep_in_place(plot, corners)
+    keep_in_place(plot, ranges)
     return plot

@@ -56,15 +56,15 @@ def control_style():
     return {"stylesheets": [InlineStyleSheet(css=STYLE)], "sizing_mode": "stretch_width"}
 
 
-def new_map(corners):
+def new_map(ranges):
     """An empty map, on equal scales unless that would make a line of it.
 
     Parameters
     ----------
-    corners : (2, 2) float
+    ranges : (2, 2) float
         For x and for y, the smallest and the largest place.
     """
-    sides = sorted(high - low for low, high in corners)
+    sides = sorted(high - low for low, high in ranges)
     plot = figure(
         name="map", sizing_mode="stretch_both", match_aspect=bool(sides[1] < ELONGATED * sides[0]),
         x_range=DataRange1d(), y_range=DataRange1d(),
@@ -74,9 +74,9 @@ def new_map(corners):
     return plot
 
 
-def keep_in_place(plot, corners):
+def keep_in_place(plot, ranges):
     """Let a map stay where it is, whatever it shows."""
-    fixed = plot.scatter(*corners, alpha=0)
+    fixed = plot.scatter(*ranges, alpha=0)
     for side in (plot.x_range, plot.y_range):
         side.renderers = [fixed]
 

@@ -115,7 +115,9 @@ def decide(args, run, contexts, workers, second):
         if args.resume:  # without it a new run will take the place of what is damaged
             raise
     record = resumable(args, run, second) if args.resume else None
-    source, recorded = None, record and record.recipe.flags()
+    source, recorded = None, None
+    if record:  # whose flags lack a default --prepare
+        recorded = {"prepare": record.recipe.prepare, **record.recipe.flags()}
     given = args.given
     if not record and second:
         first = Run(args.prefix, args.ckpt_dir, args.out_dir)

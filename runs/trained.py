@@ -263,9 +263,9 @@ def load_data(trained, dataset, data_dir):
     UserError
         The data cannot be had, or do not fit one of the runs.
     """
-    chosen = choose_dataset(dataset, data_dir, *(run.record for run in trained))
-    smallest = min((run.network for run in trained), key=lambda network: network.num_classes)
+    chosen = choose_dataset(dataset, data_dir, *(each.record for each in trained))
+    smallest = min((each.network for each in trained), key=lambda network: network.num_classes)
     loaded = load_dataset(chosen, data_dir, smallest)
-    for run in trained:
-        run.check_data(loaded)
+    for each in trained:
+        each.check_data(loaded)
     return loaded

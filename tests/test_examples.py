@@ -38,6 +38,10 @@ def test_center_loss_on_a_resnet(tmp_path):
         folder.mkdir(parents=True)
         for i in np.flatnonzero(labels == digit)[:40]:
             Image.fromarray(images[i, 0]).save(folder / f"{i}.png")
+    for folder, words in (([], "usage: "), (["nowhere"], "resnet: error: nowhere is not a folder")):
+        command = [sys.executable, "-m", "examples.resnet", *folder]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode and done.stderr.startswith(words), done.stderr
     done = run_example("resnet", tmp_path / "digits")
     losses = re.findall(r"softmax loss (\S+), center loss (\S+)$", done.stdout, re.M)
     losses = np.array(losses, float)

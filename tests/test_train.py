@@ -276,7 +276,7 @@ def test_epochs_follow_from_the_number_of_steps(images, flags, chosen, wanted):
 def test_what_followed_is_said_and_recorded(cli, tmp_path):
     flags = ("--train", "--data_dir", "digits", "--model", "lenet", "--lr", 1e-6)
     done = cli(*flags, "--lr_schedule", "cosine")
-    assert "\n100 epochs of 2 steps; the learning rates fall after 100\n" in done.out
+    assert "\n100 epochs of 2 steps; the learning rates fall within 100\n" in done.out
     record = json.loads((tmp_path / "ckpt" / "softmax-loss.json").read_text())
     assert record["flags"]["epochs"] == 100 and record["flags"]["lr_step"] == 100
     done = cli(*flags, "--epochs", 2)

@@ -347,6 +347,24 @@ def test_auto_decides_in_time_where_nobody_answers(tmp_path, monkeypatch, capfd)
     assert not list((tmp_path / "datasets" / "mnist").iterdir())
 
 
+def test_a_download_that_is_too_late_leaves_nothing(published, tmp_path, monkeypatch):
+    """It ends with the file under way, and tries no other mirror."""
+    asked, answer = [], QuietHandler.do_GET
+
+    def slow(self):
+        asked.append(self.path)
+        time.sleep(1)
+        answer(self)
+
+    monkeypatch.setattr(QuietHandler, "do_GET", slow)
+    with pytest.raises(UserError, match="within 0.5 seconds"):
+        mnist.fetch(mnist.MNIST, 0.5)
+    before = threading.active_count()
+    time.sleep(3)
+    assert len(asked) == 1 and threading.active_count() < before
+    assert not list((tmp_path / "home" / "datasets" / "mnist").iterdir())
+
+
 def test_auto_goes_on_where_the_home_folder_cannot_be_written(tmp_path, monkeypatch, capfd):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "file"))

@@ -1,10 +1,17 @@
 """MNIST as beginners have it: Keras' mnist.npz and Kaggle's train.csv."""
 
+import random
+import zipfile
+
 import numpy as np
 import pytest
 from helpers import QUICK, assert_one_line, mnist5k, write_idx
+from PIL import Image
 
 import data
+from datasets import idx, tables
+from process.errors import UserError
+from recipe import Network
 
 TRAIN, TEST = (
     (split.images[::step, 0], split.labels[::step])
@@ -68,6 +75,41 @@ def test_another_npz_is_one_line(cli, tmp_path, changed, words):
     assert_one_line(cli("--train", "--data_dir", "mnist.npz", *QUICK), "mnist.npz", words)
 
 
+def test_a_damaged_npz_is_one_line(tmp_path):
+    """Whatever zipfile, zlib and NumPy make of it."""
+    path = tmp_path / "mnist.npz"
+    write_npz(path)
+    content = path.read_bytes()
+    random.seed(0)
+    for _ in range(60):
+        damaged = bytearray(content)
+        damaged[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            tables.read(path)
+        except UserError as error:
+            assert "mnist.npz cannot be read" in str(error)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("x_train.npy", b"")
+    locked = bytearray(path.read_bytes())
+    for start in (b"PK\3\4\x14\0", b"PK\1\2\x14\3\x14\0"):  # of the two headers, before the flags
+        locked[locked.index(start) + len(start)] |= 1  # encrypted
+    path.write_bytes(locked)
+    with pytest.raises(UserError, match="encrypted"):
+        tables.read(path)
+
+
+def test_a_table_beside_folders_of_classes_is_not_the_set(tmp_path):
+    for kind in ("train.csv", "features.npz"):
+        (tmp_path / kind).write_text("id,label")
+    for name in "ab":
+        (tmp_path / "train" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("L", (28, 28), 50 * i).save(tmp_path / "train" / name / f"{i}.png")
+    loaded = data.load_dataset(None, str(tmp_path), Network(num_classes=2))
+    assert loaded.names == ["a", "b"]
+
+
 @pytest.mark.parametrize("content", ["a,b\n1,x\n", "a,b,c\n1,2,3\n", "a\n", "a,b\n1,300\n"])
 def test_another_csv_is_one_line(cli, tmp_path, content):
     (tmp_path / "train.csv").write_text(content)
@@ -84,3 +126,5 @@ def test_emnist_is_turned_upright(tmp_path, capfd):
     np.testing.assert_array_equal(loaded.train.images[:, 0], TRAIN[0])
     np.testing.assert_array_equal(loaded.test.images[:, 0], TEST[0])
     assert "EMNIST's images are transposed" in capfd.readouterr().err
+    alone = idx.read_images(tmp_path / "emnist-digits-test-images-idx3-ubyte.gz")  # as --unknown
+    np.testing.assert_array_equal(alone, loaded.test.images)

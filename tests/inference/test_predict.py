@@ -231,6 +231,10 @@ def test_unknown_images_may_be_an_idx_file(trained, tmp_path):
     write_idx(tmp_path / "letters-idx3-ubyte", np.zeros((5, 28, 28)))
     flags = ("--test", "--data_dir", "digits", "--unknown")
     assert "5 unknown images of letters-idx3-ubyte" in trained(*flags, "letters-idx3-ubyte").out
+    # EMNIST's are turned: with the test set itself nothing can be told.
+    turned = mnist5k().test.images[::10, 0].transpose(0, 2, 1)
+    write_idx(tmp_path / "emnist-test-images-idx3-ubyte", turned)
+    assert "AUROC 0.5000" in trained(*flags, "emnist-test-images-idx3-ubyte").out
     write_idx(tmp_path / "large", np.zeros((5, 30, 28)))
     assert_one_line(trained(*flags, "large"), "large: its images are (1, 30, 28), not (1, 28, 28)")
     assert_one_line(trained(*flags, "nowhere"), "nowhere is not there")
@@ -251,7 +255,13 @@ def test_a_test_says_which_classes_are_confused(trained, tmp_path):
         assert list(csv.reader(file)) == rows[start : start + 11]
 
 
-@pytest.mark.parametrize("flags", [("--predict", ""), ("--test", "--unknown", "")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--predict", ""),
+        *(("--test", f"--{name}", "") for name in ("unknown", "data_dir", "ckpt_dir", "out_dir")),
+    ],
+)
 def test_an_empty_path_is_none(cli, flags):
     assert_one_line(cli(*flags), "has an empty path", status=2)
 

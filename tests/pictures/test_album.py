@@ -1,5 +1,6 @@
 """Pictures belong to their run, look the same everywhere, and never cost an epoch."""
 
+import re
 import resource
 
 import imageio.v3 as iio
@@ -38,6 +39,10 @@ def test_a_frame_that_cannot_be_used_is_left_out(cli, tmp_path, damage):
     assert "center-loss-test-epoch-0.png is left out of the GIF: it" in done.err
     assert len(done.err.splitlines()) == 1
     assert len(frames()) == 2 and len(frames(split="train")) == 3
+    page = (tmp_path / "output" / "center-loss-epochs.html").read_text(encoding="utf-8")
+    for split in ("training", "test"):  # the page has what both sets have
+        shown = re.findall(rf"digits, {split} set, epoch (\d):", page)
+        assert set(shown) == {"1", "2"}
 
 
 def test_trouble_of_matplotlib_costs_no_epoch(cli, monkeypatch):

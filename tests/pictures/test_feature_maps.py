@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from pictures.feature_maps import COLORS, class_colors, feature_map, read_dots, to_plane
-from pictures.figure import run_of
+from pictures.figure import identity_of
 from pictures.gifs import gif
 
 
@@ -119,7 +119,7 @@ def test_a_picture_carries_its_dots(tmp_path):
     centers = random.normal(size=(10, 2))
     path.write_bytes(feature_map(features, labels, 10, "many", "a run", centers))
     dots = read_dots(path)
-    assert run_of(path) == "a run"
+    assert identity_of(path) == "a run"
     np.testing.assert_allclose(dots.points, features[::3], rtol=1e-6)
     assert dots.labels.tolist() == labels[::3].tolist()
     np.testing.assert_allclose(dots.centers, centers[:4], rtol=1e-6)

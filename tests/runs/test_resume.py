@@ -207,7 +207,7 @@ def test_resume_of_a_run_that_never_started_starts_it(cli, tmp_path, uninterrupt
         ("--model", "lenetplus"), ("--formulation", "paper"), ("--batch_size", 61), ("--lr", 0.1),
         ("--lr_step", 3), ("--lr_factor", 0.5), ("--momentum", 0), ("--wd", 0), ("--lmbd", 1),
         ("--alpha", 0.1), ("--seed", 1), ("--eval_method", "knn"), ("--num_classes", 11),
-        ("--feature_size", 3), ("--no_bias", None),
+        ("--feature_size", 3), ("--no_bias", None), ("--prepare", "none"),
     ],
 )  # fmt: skip
 def test_resume_refuses_flags_that_contradict_the_run(two_epochs, tmp_path, flag, value):
