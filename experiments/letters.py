@@ -2,7 +2,7 @@
 
 `python -m experiments.letters FOLDER` writes PNGs of 28 x 28 pixels for `main.py --test --unknown
 FOLDER`: the letters A to Z and a to z but for those that look like a digit, light on dark as
-MNIST's digits are, in fonts that come with matplotlib, upright and turned. It needs no network.
+MNIST's digits are, in fonts that come with matplotlib, upright and turned. It works offline.
 """
 
 import argparse

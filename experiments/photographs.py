@@ -2,7 +2,7 @@
 
 `python -m experiments.photographs FOLDER` writes 120 pictures as FOLDER/test/<digit>/*.jpg, as many
 as `main.py --test` needs beside them in FOLDER/train, and 100 without ink as FOLDER-empty/*.jpg. It
-needs no network.
+works offline.
 """
 
 import argparse
