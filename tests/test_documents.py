@@ -182,17 +182,20 @@ def test_the_command_beside_a_run_is_the_one_that_trained_it(prefix):
     args = main.parse(shlex.split(dict(COMMANDS)[prefix]))
     assert prefix == args.prefix + "-second" * args.second_train
     assert record.recipe.action == ("second_train" if args.second_train else "train")
-    network = {}
-    if args.second_train:  # which takes the network from the run it starts from
-        first = record_of(args.prefix)
-        assert (record.started_from.prefix, record.started_from.epoch) == (
-            args.prefix,
-            first.best.epoch,
-        )
-        network = vars(Network.merge({}, first.recipe.flags()))
+    if args.second_train:
+        origin, first = record.started_from, record_of(args.prefix)
+        assert (origin.prefix, origin.epoch) == (args.prefix, first.best.epoch)
     assert record.dataset.name == "mnist" and record.dataset.train == 60_000
-    recipe = Recipe.merge(args.given, network, second=args.second_train)
+    recipe = recipe_of(args)
     assert (record.recipe, record.epochs) == scheduled(recipe, args)
+
+
+def recipe_of(args, **given):
+    """What flags mean; a second training takes the network from the run it starts from."""
+    network = {}
+    if args.second_train:
+        network = vars(Network.merge({}, record_of(args.prefix).recipe.flags()))
+    return Recipe.merge({**args.given, **given}, network, second=args.second_train)
 
 
 def runs_of_seeds():
@@ -209,8 +212,7 @@ def test_the_spread_is_that_of_the_records(page):
     for args, prefixes in runs_of_seeds():
         records = [record_of(prefix) for prefix in prefixes]
         for seed, record in enumerate(records):
-            recipe = Recipe.merge({**args.given, "seed": seed}, second=args.second_train)
-            assert (record.recipe, record.epochs) == scheduled(recipe, args)
+            assert (record.recipe, record.epochs) == scheduled(recipe_of(args, seed=seed), args)
             assert record.dataset.name == "mnist"
         for row in seeds.rows_of(records):
             assert f"| {' | '.join(map(str, row))} |\n" in TEXTS[page]
