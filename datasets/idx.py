@@ -53,7 +53,6 @@ def read_split(folder, split):
 
 def read_images(path):
     """Images (N, C, H, W) uint8 of an IDX file; raises UserError where it has none."""
-    inspect(path, *IMAGES)  # before anything is read
     images = read_idx(path, *IMAGES)
     if images.ndim == 3:
         images = images[..., np.newaxis]
@@ -107,7 +106,7 @@ def read_idx(path, axes, kinds):
     Raises
     ------
     UserError
-        It is something else, or damaged.
+        It is something else, damaged, or larger than half of the free memory.
     """
     with reading(path) as file:
         shape, dtype = read_header(path, file, axes, kinds)
@@ -120,17 +119,11 @@ def read_idx(path, axes, kinds):
 
 
 def inspect(path, axes, kinds):
-    """The shape and the dtype that an IDX file promises. Parameters are those of `read_idx`.
-
-    Raises
-    ------
-    UserError
-        It is something else, or larger than half of the free memory.
+    """The shape and the dtype that an IDX file promises. Parameters and errors are those of
+    `read_idx`.
     """
     with reading(path) as file:
-        shape, dtype = read_header(path, file, axes, kinds)
-    check_memory(math.prod(shape) * dtype.itemsize, f"what the header of {path} promises")
-    return shape, dtype
+        return read_header(path, file, axes, kinds)
 
 
 @contextlib.contextmanager
@@ -155,12 +148,15 @@ def open_unpacked(path):
 
 
 def read_header(path, file, axes, kinds):
-    """The shape and the dtype of what follows in the file."""
+    """The shape and the dtype of what follows in the file, if there is memory for it."""
     magic = file.read(4)
     if len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes:
         sizes = file.read(4 * magic[3])
         if len(sizes) == 4 * magic[3]:
-            return tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
+            shape, dtype = tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
+            promised = math.prod(shape) * dtype.itemsize
+            check_memory(promised, f"what the header of {path} promises")
+            return shape, dtype
     numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
     raise UserError(
         f"{path} cannot be read: it is not an IDX file of {numbers} with "

@@ -10,7 +10,7 @@ from datasets.images import FORMATS
 from process.console import is_harmless, printable, say, warn
 from process.errors import UserError, check_signals
 
-FOLDERS = {  # what those of the parts of a data set are called, in any case
+FOLDERS = {  # what the folders of a set's parts may be called, in any case
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),

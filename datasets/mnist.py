@@ -151,7 +151,7 @@ def download(published, missing, seconds):
     folder, title = published.home, published.title
     note(f"Downloading {title} to {folder}")
     folder.mkdir(parents=True, exist_ok=True)
-    # Downloads go to a folder of their own. An abandoned one ends where that is gone.
+    # Downloads go to a folder of their own: an abandoned download ends when that is gone.
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
         errors = []
         arguments = (published, missing, scratch, errors)
