@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from process.errors import UserError
 from process.files import (
     make_folder,
     new_name,
+    open_regular,
     read_file,
     remove,
     remove_new,
@@ -20,14 +22,18 @@ from runs import params
 from runs.record import Origin, OtherVersion, Record, sha256
 
 SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
+BLOCK = 2**20  # bytes of a file that are read at once, however large it is
 
 
 def holds(path, digest):
-    """Whether a file can be read and has this SHA-256."""
-    try:
-        return sha256(read_file(path)) == digest
-    except OSError:
+    """Whether this is a file with this SHA-256; raises OSError where that cannot be said."""
+    if not path.is_file():
         return False
+    found = hashlib.sha256()
+    with open_regular(path) as file:
+        while block := file.read(BLOCK):
+            found.update(block)
+    return found.hexdigest() == digest
 
 
 class Run:
@@ -109,10 +115,10 @@ class Run:
         Raises
         ------
         UserError
-            It is damaged, or another version's.
+            It is damaged, another version's, or another run's.
         """
         try:
-            return Record.from_bytes(read_file(self.record_path))
+            record = Record.from_bytes(read_file(self.record_path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -127,6 +133,12 @@ class Run:
                 f"{self.record_path} is damaged: restore it, or delete it and train without "
                 "--resume"
             ) from error
+        if record.prefix != self.prefix:  # its files have other names, too
+            raise UserError(
+                f"{self.record_path} is the record of the run {record.prefix}: give its files "
+                "these names back, or choose another --prefix"
+            )
+        return record
 
     def origin(self, record):
         """How a second training records that it starts from this run, whose record is given."""

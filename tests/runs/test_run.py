@@ -1,14 +1,18 @@
 """Parameter files against MXNet's own, damaged ones, and writing that loses nothing."""
 
 import io
+import shutil
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 import pytest
+from helpers import ROOT, assert_one_line
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from datasets.dataset import Fingerprint
+from process import files
 from process.errors import UserError
 from process.files import new_name, write_atomically, write_new
 from recipe import Recipe
@@ -86,12 +90,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
-    run = Run("run", tmp_path, tmp_path)
+def one_epoch():
+    """The record of a run of one epoch, called `run`."""
     surroundings = Surroundings({}, "1", ["cpu(0)"])
     fingerprint = Fingerprint("digits", 256, 100, [1, 28, 28], list(range(10)), None, 0, "")
     record = Record("run", None, Recipe(), 2, fingerprint, surroundings)
     record.append(Epoch(0, "digits", 0.1, 1.0, 1.0, None, 0.5, 0.5, None, None, 1.0))
+    return record
+
+
+def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
+    run, record = Run("run", tmp_path, tmp_path), one_epoch()
     first, second = ({"a": np.full(1, value, np.float32)} for value in (1, 0))
     run.commit(record, {run.best: first, run.resume: first})
     # Killed before the record was replaced: the new files are leftovers.
@@ -106,3 +115,43 @@ def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     assert run.read_params(run.best, run.read_record())["a"] == 0
     run.recover(run.read_record())
     assert run.best.read_bytes() == params.pack(second) and not new_name(run.best).exists()
+
+
+def test_a_commit_keeps_files_that_are_larger_than_the_free_memory(tmp_path, monkeypatch):
+    class Little:
+        available = 10
+
+    run, written = Run("run", tmp_path, tmp_path), {"a": np.ones(100, np.float32)}
+    with monkeypatch.context() as patch:
+        patch.setattr(files.psutil, "virtual_memory", Little)
+        run.commit(one_epoch(), {run.best: written})
+    assert_same(run.read_params(run.best, run.read_record()), written)
+
+
+def test_what_cannot_be_read_just_now_is_not_removed(tmp_path, monkeypatch):
+    run, record = Run("run", tmp_path, tmp_path), one_epoch()
+    run.commit(record, {run.best: {"a": np.ones(1, np.float32)}})
+    run.best.rename(new_name(run.best))
+
+    def fail(*args):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "open", fail)
+        with pytest.raises(OSError, match="Too many"):
+            run.recover(record)
+    run.recover(record)
+    assert run.best.exists()
+
+
+def test_a_renamed_run_is_named_and_loses_nothing(cli, tmp_path):
+    (tmp_path / "ckpt").mkdir()
+    for path in Path(ROOT, "shipped").glob("no-bias[.-][bfj]*[ns]"):
+        shutil.copy(path, tmp_path / "ckpt" / path.name.replace("no-bias", "mine"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ckpt").iterdir()}
+    assert len(before) == 3
+    for action in (["--train", "--center_loss", "--resume"], ["--test"], ["--export"]):
+        done = cli(*action, "--prefix", "mine", "--data_dir", "digits")
+        assert_one_line(done, "mine.json is the record of the run no-bias")
+    (tmp_path / "ckpt" / "mine.lock").unlink()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ckpt").iterdir()} == before
