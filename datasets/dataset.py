@@ -139,9 +139,6 @@ def check_dataset(dataset, network, smallest):
         raise UserError(
             f"--image_size and --color are for folders of images, and {dataset.name} has none"
         )
-    if network.prepare == "mnist" and not as_is:
-        raise UserError("--prepare mnist makes grey images of 28 x 28: leave --image_size and "
-                        "--color away")  # fmt: skip
     if dataset.names and len(dataset.names) != num_classes:
         raise UserError(
             f"{dataset.name} has {len(dataset.names)} classes, and the network is for "

@@ -158,7 +158,12 @@ def decode_all(paths, shape, prepare=False):
     ------
     Interrupted
         Before the next image, if a signal has come.
+    UserError
+        Images of this shape cannot be prepared.
     """
+    if prepare and shape != (1, 28, 28):
+        raise UserError("--prepare mnist makes grey images of 28 x 28: leave --image_size and "
+                        "--color away")  # fmt: skip
     images = np.empty((len(paths), *shape), np.uint8)
     boxes, faults = [None] * len(paths), [UNREADABLE] * len(paths)
     places = iter(range(len(paths)))  # from which each thread takes its next image

@@ -72,7 +72,7 @@ def find_idx(folder, split, part):
         if path.is_file():
             return path
     like = rf"(?:.+-)?{NAMES[split]}-{part}[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
-    there = sorted(path.name for path in folder.iterdir())
+    there = sorted(path.name for path in folder.iterdir() if not path.is_dir())
     found = {one.partition(".gz")[0]: one for one in there if re.fullmatch(like, one)}
     if len(found) > 1:
         raise UserError(
@@ -154,7 +154,7 @@ def read_header(path, file, axes, kinds):
         sizes = file.read(4 * magic[3])
         if len(sizes) == 4 * magic[3]:
             shape, dtype = tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
-            promised = math.prod(shape) * dtype.itemsize
+            promised = math.prod(max(size, 1) for size in shape) * dtype.itemsize
             check_memory(promised, f"what the header of {path} promises")
             return shape, dtype
     numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)

@@ -66,7 +66,8 @@ def open_image(path, mode, size):
 
 def reduced(image, factor):
     """A smaller image that still knows how it is turned, and what is transparent in it."""
-    smaller = image.reduce(factor)
+    deep = image.mode.startswith("I;")  # which Pillow does not reduce
+    smaller = (image.convert("I") if deep else image).reduce(factor)
     smaller.info, smaller._exif = dict(image.info), image.getexif()
     return smaller
 

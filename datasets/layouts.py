@@ -93,7 +93,8 @@ def class_names(folder):
     if len(names) < 2:
         raise UserError(
             f"{root} has {len(names)} folder(s) of images, but classes need two: "
-            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*"
+            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*; --data_dir may also be "
+            "the very file mnist.npz or train.csv"
         )
     seen = {}
     for name in names:
@@ -194,8 +195,8 @@ def set_apart(splits, folder):
     counts = [max(1, len(paths) // TEST_SHARE) for paths in files]
     splits["train"] = [sorted(paths[count:]) for paths, count in zip(files, counts)]
     say(
-        f"{printable(folder)} has no folder test: one image of {TEST_SHARE} of each class is set "
-        "apart as the test set, chosen by the names of the files"
+        f"{printable(folder)} has no labelled test images: one image of {TEST_SHARE} of each class "
+        "is set apart as the test set, chosen by the names of the files"
     )
     return [sorted(paths[:count]) for paths, count in zip(files, counts)]
 

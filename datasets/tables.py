@@ -2,6 +2,7 @@
 
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
@@ -26,13 +27,22 @@ def find(folder):
     -------
     Path or None
         None where there is none.
+
+    Raises
+    ------
+    UserError
+        There are several, none of which is called mnist.npz.
     """
     if folder.is_file():
         return folder if folder.suffix.lower() in (".npz", ".csv") else None
-    for path in sorted(folder.glob("*.npz")) + [folder / name for name in COLUMNS_OF_TRAINING]:
-        if path.is_file():
-            return path
-    return None
+    for name in ("mnist.npz", *COLUMNS_OF_TRAINING):
+        if (folder / name).is_file():
+            return folder / name
+    arrays = sorted(filter(Path.is_file, folder.glob("*.npz")))
+    if len(arrays) > 1:
+        names = ", ".join(path.name for path in arrays)
+        raise UserError(f"{folder} has more than one data set: name one, --data_dir DIR/{names}")
+    return arrays[0] if arrays else None
 
 
 def read(path):
@@ -94,16 +104,23 @@ def read_csv(path):
         check_memory(INFLATED * path.stat().st_size, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a table without rows
-            rows = np.loadtxt(path, np.int32, delimiter=",", skiprows=1, ndmin=2)
+            rows = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, ndmin=2)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read: its rows must be a label and pixels ({error})"
         ) from error
     if not rows.size:
         raise UserError(f"{path} has no rows below its header")
+    broken = rows[rows != np.round(rows)]
+    if len(broken):
+        raise UserError(
+            f"{path} has {broken[0]:g} where whole numbers are wanted: a label, and pixels of 0 to "
+            "255"
+        )
     side = round((rows.shape[1] - 1) ** 0.5)
     if side**2 != rows.shape[1] - 1:
         raise UserError(f"{path} has {rows.shape[1] - 1} columns of pixels, which are no square")
+    rows = rows.clip(-1, 2**24).astype(np.int32)  # the largest that float32 tells from the next
     return as_split(path, rows[:, 1:].reshape(-1, side, side), rows[:, 0])
 
 

@@ -1,6 +1,7 @@
 """The action that writes a trained network as an ONNX model, which runs without MXNet."""
 
 import json
+import math
 import warnings
 
 import mxnet as mx
@@ -20,7 +21,7 @@ from process.files import make_folder, write_atomically
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
 BLOCK = 2**24  # how many numbers a layer may have for one batch of the comparison
-COMPARED = 100  # images
+COMPARED = 100  # images, or fewer large ones
 MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
 
 
@@ -62,10 +63,11 @@ def random_images(shape):
     -------
     (N, C, H, W) uint8
     """
+    count = min(COMPARED, max(1, BLOCK // math.prod(shape)))
     random = np.random.RandomState(0)
-    brightness = random.uniform(0, 256, (COMPARED, 1, 1, 1))
-    drawn = random.uniform(size=(COMPARED, 1, *shape[1:])) < random.uniform(size=brightness.shape)
-    return (drawn * random.uniform(size=(COMPARED, *shape)) * brightness).astype(np.uint8)
+    brightness = random.uniform(0, 256, (count, 1, 1, 1))
+    drawn = random.uniform(size=(count, 1, *shape[1:])) < random.uniform(size=brightness.shape)
+    return (drawn * random.uniform(size=(count, *shape)) * brightness).astype(np.uint8)
 
 
 def how_to_answer(trained):

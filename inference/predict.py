@@ -1,6 +1,7 @@
 """The action that answers for images of any origin."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from process.console import as_csv, printable, say, warn
 from process.errors import UserError, check_signals
 from utils import classify
 
-AT_ONCE = 500  # images that are read before they are answered
+AT_ONCE, BYTES_AT_ONCE = 500, 2**25  # images that are read before they are answered
 COLUMNS = ("path", "class", "probability", "nearest_center", "distance", "class_prediction")
 UNKNOWN = "unknown"
 AS_IT_WAS = folders.Decoded()
@@ -44,9 +45,10 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     broken, unlike = [], 0
     if form == "csv":
         say(line(COLUMNS, "csv"), exact=True)
-    for start in range(0, len(paths), AT_ONCE):
+    size = min(AT_ONCE, max(1, BYTES_AT_ONCE // math.prod(trained.image_shape)))
+    for start in range(0, len(paths), size):
         check_signals()
-        chunk = paths[start : start + AT_ONCE]
+        chunk = paths[start : start + size]
         decoded = folders.decode(chunk, trained.image_shape, trained.prepares)
         broken += [path for path, one in zip(chunk, decoded) if one.fault == folders.UNREADABLE]
         answered = iter(())

@@ -203,7 +203,7 @@ def test_a_signal_is_heard_between_two_images(trained, own, monkeypatch, command
 
     monkeypatch.setattr(folders, "read_image", interrupted)
     done = trained(*command)
-    assert done.status == 130 and done.err.startswith("Interrupted: "), done.err
+    assert done.status == 130 and done.err.startswith("Interrupted. To begin again: "), done.err
     assert len(read) <= 2 + folders.physical_cores()
 
 
@@ -461,3 +461,19 @@ def test_white_paper_stays_white_where_images_are_warped():
     np.testing.assert_allclose(corners, 250 / 255, atol=1e-5)
     assert warped.min() < 0.1
     assert edge_of(mnist5k().train) == 0  # so MNIST's runs keep their bytes
+
+
+def test_large_pictures_may_have_sixteen_bits(tmp_path):
+    values = np.full((4200, 4300), 60_000, np.uint16)
+    values[:2100] = 300
+    Image.fromarray(values).save(tmp_path / "scan.png", compress_level=1)
+    image = images.read_image(tmp_path / "scan.png", (1, 28, 28))
+    assert image[0, 2].max() < 5 and image[0, -3].min() == 60_000 >> 8
+
+
+def test_only_small_grey_images_are_prepared_as_mnist(cli, own):
+    for flags in (["--image_size", 32], ["--color"]):
+        assert cli("--train", "--center_loss", *ONE, *flags).status == 0
+        for path in ("own/test", "own/test/a"):
+            done = cli("--predict", path, "--prepare", "mnist")
+            assert_one_line(done, "leave --image_size and --color away")

@@ -79,6 +79,13 @@ def fault_huge_header(digits):
     return "promises"
 
 
+def fault_huge_header_of_nothing(digits):
+    header = bytes([0, 0, 8, 3]) + struct.pack(">3I", 0, *[2**32 - 1] * 2)
+    (digits / "train-images-idx3-ubyte").write_bytes(header)
+    write_idx(digits / "train-labels-idx1-ubyte.gz", np.zeros(0))
+    return "promises"
+
+
 def fault_not_gzip(digits):
     (digits / "t10k-labels-idx1-ubyte.gz").write_bytes(b"never packed")
     return "cannot be read"
@@ -219,11 +226,6 @@ def test_more_than_256_classes_and_colours_are_trained(cli, tmp_path):
     assert done.status == 0 and done.err == "", done.err
     write_idx(folder / "t10k-images-idx3-ubyte", random.randint(0, 256, (60, 28, 30)))
     assert_one_line(cli("--test", "--data_dir", "colours"), "28 x 30 pixels, 1 channel")
-
-
-def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert data.load_dataset("auto", "~/digits").name == "digits"
 
 
 def test_what_was_looked_for_and_what_is_there_is_named(tmp_path):
@@ -396,3 +398,16 @@ def test_batches_hold_every_row_once_and_all_labels(monkeypatch, devices, copied
         rows.append(labels)
     assert [len(row) for row in rows] == [4, 4, 3]
     np.testing.assert_array_equal(np.concatenate(rows), order)
+
+
+def test_folders_of_the_same_names_are_no_files(tmp_path):
+    """As Kaggle packs MNIST: each file also lies in a folder of nearly its name."""
+    write_digits(tmp_path / "digits")
+    for path in (tmp_path / "digits").iterdir():
+        array = idx.read_idx(path, (1, 3), (idx.BYTES,))
+        name = path.name.partition(".")[0]
+        path.unlink()
+        (path.parent / name).mkdir()
+        for folder in (path.parent, path.parent / name):
+            write_idx(folder / name.replace("-idx", ".idx"), array)
+    assert len(data.load_dataset(None, str(tmp_path / "digits")).train.labels) == 256

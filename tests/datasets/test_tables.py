@@ -110,7 +110,9 @@ def test_a_table_beside_folders_of_classes_is_not_the_set(tmp_path):
     assert loaded.names == ["a", "b"]
 
 
-@pytest.mark.parametrize("content", ["a,b\n1,x\n", "a,b,c\n1,2,3\n", "a\n", "a,b\n1,300\n"])
+@pytest.mark.parametrize(
+    "content", ["a,b\n1,x\n", "a,b,c\n1,2,3\n", "a\n", "a,b\n1,300\n", "a,b\n1,nan\n"]
+)
 def test_another_csv_is_one_line(cli, tmp_path, content):
     (tmp_path / "train.csv").write_text(content)
     done = cli("--train", "--data_dir", "train.csv", *QUICK)
@@ -128,3 +130,19 @@ def test_emnist_is_turned_upright(tmp_path, capfd):
     assert "EMNIST's images are transposed" in capfd.readouterr().err
     alone = idx.read_images(tmp_path / "emnist-digits-test-images-idx3-ubyte.gz")  # as --unknown
     np.testing.assert_array_equal(alone, loaded.test.images)
+
+
+def test_pixels_between_0_and_1_are_not_taken_for_black(tmp_path):
+    rows = np.column_stack([TRAIN[1], TRAIN[0].reshape(len(TRAIN[1]), -1) / 255])
+    np.savetxt(tmp_path / "train.csv", rows, "%.4f", ",", header="label", comments="")
+    with pytest.raises(UserError, match="train.csv has 0.[0-9]+ where whole numbers are wanted"):
+        data.load_dataset(None, str(tmp_path))
+
+
+def test_of_several_npz_files_one_is_named(tmp_path):
+    for name in ("boston.npz", "kmnist.npz"):
+        np.savez(tmp_path / name)
+    with pytest.raises(UserError, match="more than one data set: .*boston.npz, kmnist.npz"):
+        data.load_dataset(None, str(tmp_path))
+    write_npz(tmp_path / "mnist.npz")
+    assert len(data.load_dataset(None, str(tmp_path)).train.labels) == len(TRAIN[1])

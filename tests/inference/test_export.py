@@ -237,3 +237,9 @@ def test_a_model_goes_with_the_network_that_it_was_of(cli, tmp_path):
     assert cli("--export").status == 0 and model.exists()
     assert cli(*train, *QUICK).status == 0
     assert not model.exists()
+
+
+def test_large_images_are_compared_by_few():
+    assert len(export.random_images((1, 28, 28))) == export.COMPARED
+    few = export.random_images((3, 2048, 2048))
+    assert 1 <= len(few) < 4

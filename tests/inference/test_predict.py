@@ -177,7 +177,6 @@ def test_a_run_of_folders_takes_pictures_as_it_was_trained(cli, tmp_path):
         assert all(("box" in row) == (prefix == "found") for row in rows)
     done = cli("--test", "--data_dir", "own", "--prefix", "found", "--prepare", "none")
     assert_one_line(done, "--prepare none contradicts the run found")
-    assert_one_line(cli(*flags, "x", "--prepare", "mnist", "--color", *QUICK), "leave --image_size")
 
 
 def test_the_shipped_networks_answer_in_a_strange_folder(tmp_path):
@@ -263,7 +262,7 @@ def test_a_test_says_which_classes_are_confused(trained, tmp_path):
     ],
 )
 def test_an_empty_path_is_none(cli, flags):
-    assert_one_line(cli(*flags), "has an empty path", status=2)
+    assert_one_line(cli(*flags), "a path is empty", status=2)
 
 
 @pytest.mark.parametrize(
@@ -303,3 +302,14 @@ def test_names_that_are_no_text_stay_as_they_are_in_csv(tmp_path):
     command = [sys.executable, str(ROOT / "main.py"), "--predict", "some", "--format", "csv"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True)
     assert done.returncode == 0 and done.stdout.splitlines()[1].startswith(b"some/\xff.png,0,")
+
+
+def test_large_images_are_read_few_at_a_time(trained, tmp_path, monkeypatch):
+    write_some(tmp_path / "images")
+    monkeypatch.setattr(prediction, "BYTES_AT_ONCE", 3 * 28 * 28)
+    decode, read = folders.decode, []
+    monkeypatch.setattr(
+        folders, "decode", lambda chunk, *args: read.append(len(chunk)) or decode(chunk, *args)
+    )
+    assert len(trained("--predict", "images").out.splitlines()) == 7
+    assert read == [3, 3, 1]
