@@ -38,12 +38,16 @@ class Album:
             self.remove(lambda path: path == self.run.model)
             say(f"{self.run.model} was of an earlier network, and is removed: --export it again")
 
-    def remove(self, unwanted):
+    def files(self):
+        """All pictures under this run's name, and its exported model."""
         picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)"
         picture += r"|curves\.png|epochs\.html)"
         name = rf"{re.escape(self.run.prefix)}({picture}|\.onnx)"
-        for path in self.run.out_dir.iterdir():
-            if re.fullmatch(name, path.name) and unwanted(path):
+        return [path for path in self.run.out_dir.iterdir() if re.fullmatch(name, path.name)]
+
+    def remove(self, unwanted):
+        for path in self.files():
+            if unwanted(path):
                 try:
                     path.unlink()
                 except OSError as error:

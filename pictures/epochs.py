@@ -158,8 +158,9 @@ def models(packed, titles, corners, present, classes):
     title = Div(name="title", text=titles[names[0]][last], disable_math=True, **style)
     which = RadioGroup(name="which", labels=[f"{name} set" for name in names], active=0, **style)
     slider = Slider(
-        name="epoch", title="epoch", start=0, end=max(1, last), value=last, step=1, **style
-    )
+        name="epoch", title="epoch", start=0, end=max(1, last), value=last, step=1,
+        disabled=last == 0, **style,
+    )  # fmt: skip
     (left, bottom), (right, top) = corners.tolist()
     show = CustomJS(
         args={
@@ -178,13 +179,13 @@ def models(packed, titles, corners, present, classes):
 
 def buttons(slider, style):
     """The button that plays the epochs, and those that go one back and one on."""
-    play = Button(name="play", label="play", **style)
+    play = Button(name="play", label="play", disabled=slider.disabled, **style)
     play.js_on_click(
         CustomJS(args={"slider": slider, "button": play, "pause": FRAME_MS}, code=PLAY)
     )
     steps = []
     for label, by in (("one back", -1), ("one on", 1)):
-        steps.append(Button(label=label, **style))
+        steps.append(Button(label=label, disabled=slider.disabled, **style))
         steps[-1].js_on_click(CustomJS(args={"slider": slider, "by": by}, code=STEP))
     return play, Row(children=steps, name="steps", sizing_mode="stretch_width")
 

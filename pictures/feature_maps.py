@@ -102,9 +102,10 @@ def stacked_feature_maps(panels, names=None):
     Returns
     -------
     bytes
-        A JPEG, 1600 pixels wide.
+        A JPEG, 1600 pixels wide; fewer where it would be higher than a JPEG can be.
     """
-    figure = new_figure(8, 6 * len(panels), dpi=200)
+    height = 6 * len(panels)
+    figure = new_figure(8, height, dpi=min(200, 65_000 // height))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for one, (features, labels, num_classes, title) in zip(axes, panels):
         dots, note = Dots.of(features, labels)

@@ -4,6 +4,9 @@ import re
 
 from bokeh.models import DataRange1d, InlineStyleSheet
 from bokeh.plotting import figure
+from bokeh.settings import settings
+
+settings.simple_ids = False  # "p1001" might also be the name of a class
 
 ELONGATED = 10  # times longer than wide, a map on equal scales would be a line
 
@@ -88,11 +91,11 @@ def draw_centers(plot, centers):
 
 
 def renumbered(text):
-    """A page whose ids, which Bokeh draws at random or counts in the process, are counted from 0:
-    the same page has the same bytes."""
-    uuid = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-    counted = r"(?<=[\";])p\d{4,}(?=[\"&])"
-    numbers = {}
-    return re.sub(
-        f"{uuid}|{counted}", lambda match: f"p{numbers.setdefault(match[0], len(numbers))}", text
-    )
+    """A page whose ids, which Bokeh draws at random, are counted: the same page has the same bytes.
+
+    Text that looks like an id but is none, as a class's name may, stays as it is.
+    """
+    uuid = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    given = dict.fromkeys(re.findall(rf'id(?:"\s*:\s*|=)"({uuid})"', text))
+    numbers = {name: f"p{k}" for k, name in enumerate(given)}
+    return re.sub(uuid, lambda match: numbers.get(match[0], match[0]), text)

@@ -60,8 +60,11 @@ def test_the_dots_lie_where_the_gif_has_them():
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_slider_has_the_epochs(count):
-    (slider,) = Parsed(epochs.page({"test": frames(count, 20)}, "run")).models("Slider")
+    parsed = Parsed(epochs.page({"test": frames(count, 20)}, "run"))
+    (slider,) = parsed.models("Slider")
     assert slider["value"] == count - 1 and slider["end"] == max(1, count - 1)
+    controls = [slider, *parsed.models("Button")]  # of a single epoch they lead nowhere
+    assert [one.get("disabled", False) for one in controls] == [count == 1] * 4
 
 
 def test_the_same_page_has_the_same_bytes():

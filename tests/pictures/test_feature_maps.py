@@ -8,7 +8,14 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from pictures.feature_maps import COLORS, class_colors, feature_map, read_dots, to_plane
+from pictures.feature_maps import (
+    COLORS,
+    class_colors,
+    feature_map,
+    read_dots,
+    stacked_feature_maps,
+    to_plane,
+)
 from pictures.figure import identity_of
 from pictures.gifs import gif
 
@@ -123,3 +130,10 @@ def test_a_picture_carries_its_dots(tmp_path):
     np.testing.assert_allclose(dots.points, features[::3], rtol=1e-6)
     assert dots.labels.tolist() == labels[::3].tolist()
     np.testing.assert_allclose(dots.centers, centers[:4], rtol=1e-6)
+
+
+def test_many_maps_fit_a_jpeg():
+    features, labels = np.random.RandomState(0).normal(size=(4, 2)), np.arange(4)
+    picture = stacked_feature_maps([(features, labels, 4, "run")] * 80)
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.height < 65_500 and image.width > 1000
