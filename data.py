@@ -40,9 +40,8 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
         The data cannot be had, is damaged, or does not fit.
     """
     if data_dir is not None:
-        folder = os.path.expanduser(data_dir)
-        name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
-        loaded = read_folder(Path(folder), name, network)
+        name = os.fsencode(os.path.basename(os.path.realpath(data_dir))).decode(errors="replace")
+        loaded = read_folder(Path(data_dir), name, network)
     else:
         loaded = READERS[dataset]()
     check_dataset(loaded, network, getattr(models, MODELS[network.model]).smallest_image)
@@ -81,10 +80,8 @@ READERS = {  # by --dataset
 
 def count_classes(data_dir):
     """The flag num_classes, in a dict, where it follows from folders of images."""
-    folder = data_dir and Path(os.path.expanduser(data_dir))
-    if not (folder and layouts.holds_images(folder)):
-        return {}
-    return {"num_classes": len(layouts.class_names(folder))}
+    counted = data_dir and layouts.holds_images(Path(data_dir))
+    return {"num_classes": len(layouts.class_names(Path(data_dir)))} if counted else {}
 
 
 def read_folder(folder, name, network=DEFAULT):
@@ -96,8 +93,8 @@ def read_folder(folder, name, network=DEFAULT):
         train, test = (Split(*parts[split][:2]) for split in SPLITS)
         val = Split(*parts["val"][:2]) if "val" in parts else None
         return Dataset(name, train, test, names, parts["test"].files, val)
-    table = tables.find(folder)
-    if table and (folder.is_file() or not layouts.holds_idx(folder)):
+    table = None if folder.is_dir() and layouts.holds_idx(folder) else tables.find(folder)
+    if table:
         return Dataset(name, *map(Split._make, tables.read(table)))
     if not folder.is_dir():
         raise UserError(

@@ -86,6 +86,10 @@ def check_what_comes_last(args):
         image_files(paths)
     if args.export:
         prepare_onnx()
+    made = [args.prefix] * args.train + [f"{args.prefix}-second"] * args.second_train
+    for prefix in args.compare or ():
+        if prefix not in made:
+            opened(args, prefix=prefix, tell=lambda line: None)
 
 
 def run_of(args, prefix=None):
@@ -174,7 +178,6 @@ def export(args):
 TRAINING = {"train": train, "second_train": functools.partial(train, second=True)}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
 FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
-PATHS = "unknown", "data_dir", "ckpt_dir", "out_dir"
 
 
 def parse(argv):
@@ -196,12 +199,12 @@ def check_flags(args, error):
     given = recipe.Recipe.merge(args.given)
     training = args.train or args.second_train
     softmax_only = args.train and not given.center_loss and not args.resume
-    by_center = recipe.EVAL_METHODS[given.eval_method].needs_centers
     threshold, reject = args.threshold is not None, args.reject is not None
-    by_class = (threshold or reject) and args.given.get("eval_method") == "softmax"
     rejecting = args.predict or args.unknown or args.export
     *actions, last = ACTIONS
     acting = any(map(vars(args).get, ACTIONS))
+    needs = "needs centers: train with --center_loss"
+    by_center = recipe.EVAL_METHODS[given.eval_method].needs_centers
     faults = {
         f"nothing to do: give --{', --'.join(actions)} or --{last}": not acting,
         "--threshold and --reject both say what is unknown: give one": threshold and reject,
@@ -209,24 +212,20 @@ def check_flags(args, error):
         "--reject goes with --predict, --unknown or --export": reject and not rejecting,
         "--format goes with --predict": args.format != "text" and not args.predict,
         "--threshold and --reject are distances: leave --eval_method softmax away": (
-            args.predict and by_class
+            args.predict and (threshold or reject) and args.given.get("eval_method") == "softmax"
         ),
-        "--predict has an empty path": "" in (args.predict or ()),
-        **{f"--{name} has an empty path": vars(args)[name] == "" for name in PATHS},
         "--unknown goes with --test": args.unknown and not args.test,
+        "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color away": (
+            given.prepare == "mnist" and (given.image_size != 28 or given.color)
+        ),
         "--num_classes x --feature_size must stay below 2^31, the limit of MXNet": (
             given.num_classes * given.feature_size >= 2**31 - 1
         ),
         "--center_loss goes with --train": given.center_loss and not args.train,
-        f"--eval_method {given.eval_method} needs centers: train with --center_loss": (
-            softmax_only and by_center
-        ),
-        "--threshold and --reject need centers: train with --center_loss": (
-            softmax_only and (threshold or (reject and not args.unknown))
-        ),
-        "--second_train needs centers: train with --center_loss": (
-            softmax_only and args.second_train
-        ),
+        f"--eval_method {given.eval_method} {needs}": softmax_only and by_center,
+        f"--second_train {needs}": softmax_only and args.second_train,
+        f"--threshold {needs}": softmax_only and threshold,
+        f"--reject {needs}": softmax_only and reject and not args.unknown,
         "--resume goes with --train or --second_train": args.resume and not training,
         f"--kvstore {args.kvstore} goes with --train or --second_train": (
             args.kvstore != "device" and not training
@@ -264,7 +263,7 @@ def new_parser():
         "their feature maps one under the other", type=arguments.part_of_file_names, nargs="+",
         metavar="PREFIX")
     add(group, "--predict", "print the class of each image: files, or folders of them", nargs="+",
-        metavar="PATH")
+        metavar="PATH", type=arguments.path)
     add(group, "--export", "write the best network of a run, its centers and the threshold as "
         "<prefix>.onnx in --out_dir", action="store_true")
 
@@ -286,8 +285,9 @@ def new_parser():
     add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")
-    add(group, "--epochs", "passes through the training set (default: 3 times --lr_step; once with "
-        "a cosine)", type=arguments.whole(1, recipe.LARGEST_INT))
+    add(group, "--epochs", "passes through the training set (default: 30, more if these have "
+        "fewer than 6,000 steps; with a cosine: --lr_step)",
+        type=arguments.whole(1, recipe.LARGEST_INT))
     add(group, "--batch_size", "images in a step")
     add(group, "--lr", "learning rate of the network")
     add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor "
@@ -307,7 +307,8 @@ def new_parser():
         "the nearest center (knn)")
     add(group, "--plotting", "draw the features of each epoch, and GIFs of them")
     add(group, "--unknown", "with --test: measure how well these images, which belong to no class, "
-        "are told from the test images; images, a folder of them, or an IDX file", metavar="PATH")
+        "are told from the test images; images, a folder of them, or an IDX file", metavar="PATH",
+        type=arguments.path)
 
     group = parser.add_argument_group("prediction")
     add(group, "--format", "format of the lines printed", choices=("text", "csv", "json"),
@@ -324,11 +325,12 @@ def new_parser():
         "(default: the run's data set, and auto for a new run)", choices=recipe.DATASETS)
     add(group, "--data_dir", "folder with the four IDX files of a data set, packed (.gz) or not, "
         "or with a folder of images for each class: train/<class>/* and test/<class>/*; or with "
-        "Keras' mnist.npz or Kaggle's train.csv")
+        "Keras' mnist.npz or Kaggle's train.csv", type=arguments.path)
     add(group, "--prefix", "name of the run, with which its files begin (default: center-loss; "
         "softmax-loss for --train without --center_loss)", type=arguments.part_of_file_names)
-    add(group, "--ckpt_dir", "folder for trained networks", default="ckpt")
-    add(group, "--out_dir", "folder for pictures and histories", default="output")
+    add(group, "--ckpt_dir", "folder for trained networks", default="ckpt", type=arguments.path)
+    add(group, "--out_dir", "folder for pictures and histories", default="output",
+        type=arguments.path)
 
     group = parser.add_argument_group("devices")
     add(group, "--use_gpu", "use a GPU if there is one", type=arguments.truth, nargs="?",

@@ -137,7 +137,7 @@ def write(folder):
                 for i in range(count):
                     picture = photograph(kind, digit, first + 10 * i + digit)
                     picture.save(folder / part / f"{digit}" / f"{kind}-{i}.jpg", quality=88)
-    empty = folder.with_name(f"{folder.name}-empty")
+    empty = folder.resolve().parent / f"{folder.resolve().name}-empty"
     make_folder(empty)
     for i in range(100):
         kind = KINDS[i % len(KINDS)]

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments import answer
+from process import arguments
+from process.errors import UserError
 from process.startup import prepare_mxnet
 
 VALIDATION_SHARE = 6  # one image of so many
@@ -22,14 +24,14 @@ def cut(folder, data_dir):
     Parameters
     ----------
     folder : Path
-        Where.
+        Where: a new one, or that of an earlier cut.
     data_dir : str or None
         Whence: a folder with four IDX files, or MNIST's usual place.
 
     Raises
     ------
     UserError
-        The images cannot be read, or the set cannot be written.
+        The images cannot be read, or the set cannot be written, for example into themselves.
     """
     prepare_mxnet()
     from data import load_dataset
@@ -37,6 +39,10 @@ def cut(folder, data_dir):
     from recipe import Network
 
     images, labels = load_dataset("mnist", data_dir, Network(num_classes=256)).train
+    if data_dir and folder.resolve() == Path(data_dir).resolve():
+        raise UserError(f"{folder} holds the images themselves: choose another folder")
+    if images.shape[1] != 1:
+        raise UserError("the images are coloured, and this writes grey ones")
     first = len(labels) - len(labels) // VALIDATION_SHARE
     make_folder(folder)
     for name, rows in (("train", slice(first)), ("t10k", slice(first, None))):
@@ -53,6 +59,6 @@ def idx(array):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.validation", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--data_dir")
+    parser.add_argument("--data_dir", type=arguments.path)
     args = parser.parse_args()
     answer("validation", cut, args.folder, args.data_dir)

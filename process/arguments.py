@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import math
+import os
 import re
 
 
@@ -101,6 +102,13 @@ def distinct_numbers(text):
     if len(set(numbers)) < len(numbers):
         raise argparse.ArgumentTypeError(f"{text} names a GPU twice")
     return numbers
+
+
+def path(text):
+    """A path; a ~ at its beginning is the user's home folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is empty")
+    return os.path.expanduser(text)  # no shell does that in --data_dir=~/digits
 
 
 def part_of_file_names(text):

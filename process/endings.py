@@ -31,8 +31,8 @@ def explain(error, argv):
     if isinstance(error, Interrupted):
         resume = ["--resume"] if error.resume and "--resume" not in argv else []
         command = shlex.join(["python", "main.py", *argv, *resume])
-        kept = error.kept or "nothing was begun"
-        return f"Interrupted: {kept}. To go on: {command}", 128 + error.signum
+        where = f": {error.kept}. To go on" if error.kept else ". To begin again"
+        return f"Interrupted{where}: {command}", 128 + error.signum
     if isinstance(error, KeyboardInterrupt):
         return None, 130
     if isinstance(error, OutputLost):
@@ -52,7 +52,7 @@ def explain(error, argv):
 
 def lacks_memory(error):
     """Whether an error means that memory ran out; MXNet has no class of its own for it."""
-    signs = "emory|bad_alloc|AlignedMalloc|temporarily unavailable"
+    signs = "(?<!illegal m)emory|bad_alloc|AlignedMalloc|temporarily unavailable"
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and re.search(signs, str(error)) is not None
     )

@@ -186,3 +186,10 @@ def test_help_and_what_is_missing_are_said(module, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "run 'pip install -r requirements.txt' first" in done.stderr
+
+
+def test_a_validation_set_does_not_replace_what_it_is_cut_from(cli, tmp_path):
+    before = {path: path.read_bytes() for path in (tmp_path / "digits").iterdir()}
+    with pytest.raises(UserError, match="choose another folder"):
+        cut(tmp_path / "digits", "digits")
+    assert {path: path.read_bytes() for path in (tmp_path / "digits").iterdir()} == before

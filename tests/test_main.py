@@ -189,6 +189,9 @@ def test_compare(cli, tmp_path):
             assert (np.ptp(panel.astype(int), axis=2) > 60).sum() > 1000
     done = cli("--compare", "softmax-loss", "nothing", "--data_dir", "digits")
     assert_one_line(done, "nothing-best.params is missing")
+    done = cli("--train", "--prefix", "new", "--compare", "new", "nothing", "--data_dir", "digits")
+    assert_one_line(done, "nothing-best.params is missing")
+    assert not list(tmp_path.glob("ckpt/new*"))  # that was found before the training
 
 
 @pytest.mark.slow
@@ -334,6 +337,8 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--test --resume", "--resume goes with"),
         ("--train --eval_method knn", "train with --center_loss"),
         ("--train --second_train", "train with --center_loss"),
+        ("--train --prepare mnist --image_size 64", "leave --image_size and --color away"),
+        ("--train --prepare mnist --color", "leave --image_size and --color away"),
     ],
 )
 def test_wrong_flags_are_one_line_and_status_2(cli, tmp_path, flags, words):
@@ -476,3 +481,23 @@ def test_threads_that_mxnet_dies_of_are_one_line(tmp_path, threads):
 def test_where_a_run_was_looked_for_is_said(cli, tmp_path):
     done = cli("--test", "--prefix", "mine", "--ckpt_dir", "elsewhere")
     assert_one_line(done, "elsewhere/mine-best.params is missing", str(tmp_path / "elsewhere"))
+
+
+def test_a_folder_may_have_the_name_of_a_data_set(cli, tmp_path, monkeypatch):
+    write_digits(tmp_path / "mnist5k", test=90)
+    flags = ("--train", "--center_loss", "--data_dir", "mnist5k")
+    assert cli(*flags, *QUICK).status == 0
+    for action in ("--test", "--second_train"):
+        assert_one_line(cli(action), "trained on a folder mnist5k", "say with --data_dir where")
+        assert cli(action, "--data_dir", "mnist5k", *QUICK[2:]).status == 0
+    done = cli("--test", "--dataset", "mnist5k")
+    assert done.status == 0 and "is now used on other data" in done.err
+
+
+def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "digits").rename(tmp_path / "home")
+    folders = [f"--{name}=~/{name}" for name in ("ckpt_dir", "out_dir")]
+    assert cli("--train", "--data_dir=~", *folders, *QUICK).status == 0
+    assert list(tmp_path.glob("home/ckpt_dir/*.json")) and list(tmp_path.glob("home/out_dir/*.csv"))
+    assert not (tmp_path / "~").exists()
