@@ -144,7 +144,7 @@ class ParameterCenterLoss(gluon.HybridBlock):
     """Center loss with the centers in a plain Parameter, as in ShownX's mxnet-center-loss.
 
     Kept to be compared with: it gives the losses and gradients of `CenterLoss` with the ``hist``
-    formulation. Parameters, inputs and outputs are the same.
+    formulation. It takes `feature` (B, d) and `label` (B,) alone.
     """
 
     def __init__(self, num_classes, feature_size, lmbd=1.0, **kwargs):

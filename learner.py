@@ -101,7 +101,7 @@ def set_params(block, arrays, source):
         Initialized, with known shapes.
     arrays : dict of str to float32 array
         By structural name.
-    source : str
+    source : Path
         Where they come from, for the message.
 
     Raises

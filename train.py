@@ -49,12 +49,12 @@ def train(plan, workers):
     workers.begin(learner)
     for epoch in range(plan.first, plan.epochs):
         with telling_what_is_kept(plan.run, keeper):
-            began = time.time()
+            began = time.perf_counter()
             losses, sizes = train_epoch(learner, dataset.train, epoch)
             if keeper:
-                keeper.finish_epoch(losses, sizes, time.time() - began)
+                keeper.finish_epoch(losses, sizes, time.perf_counter() - began)
                 if epoch == plan.first:
-                    say_when_it_ends((plan.epochs - epoch - 1) * (time.time() - began))
+                    say_when_it_ends((plan.epochs - epoch - 1) * (time.perf_counter() - began))
             else:
                 say(f"Epoch [{epoch}]: parameters {learner.digest()}")
     if keeper:
@@ -90,7 +90,7 @@ class Keeper:
             self.album.remove_strangers()
         elif self.plan.source:
             self.plan.source.copy_to(learner.net, learner.center_loss)
-        if not self.finished and run.record_path.exists():
+        if not self.finished and (run.exists() or any(self.album.files())):
             say(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
         say(
             f"{run.prefix}: {' + '.join(record.recipe.losses)} loss, {record.recipe.model} on "
@@ -258,7 +258,7 @@ def train_epoch(learner, split, epoch):
     """
     recipe, workers = learner.recipe, learner.workers
     order, warps = randomize(split, recipe, epoch)
-    pending, losses, sizes, looked = [], [], [], time.time()
+    pending, losses, sizes, looked = [], [], [], time.perf_counter()
 
     def read(count):
         for sums in pending[:count]:
@@ -275,9 +275,9 @@ def train_epoch(learner, split, epoch):
             pending.append(learner.step(slices))
             sizes.append(len(slices[0][2]))
             bar.update(sizes[-1])
-            due = len(pending) == MOST_PENDING or time.time() > looked + LOOK_EVERY
+            due = len(pending) == MOST_PENDING or time.perf_counter() > looked + LOOK_EVERY
             if due and len(pending) > 1:
-                looked = time.time()
+                looked = time.perf_counter()
                 read(len(pending) // 2)
                 loss = losses[-1].sum() * workers.size / recipe.batch_size
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)

@@ -141,7 +141,7 @@ def decide(args, run, contexts, workers, second):
         record.epochs = epochs
     else:
         if source:
-            source.check_data(dataset)
+            source.check_data(dataset, named=bool(args.dataset or args.data_dir))
         epochs, lr_step = schedule(recipe, len(dataset.train.labels), epochs, given.get("lr_step"))
         recipe = replace(recipe, lr_step=lr_step)
         origin = source and source.record and source.run.origin(source.record)
@@ -155,8 +155,8 @@ def schedule(recipe, images, epochs=None, lr_step=None):
 
     What is not given follows from the number of steps: the rates fall after 10 epochs, or after
     more, 100 at the most, where these have fewer than 2,000 steps. By ``step`` there are three
-    such parts, by ``cosine`` one. With 60,000 images in batches of 128 these are the numbers of
-    2019: 30 epochs, and a fall after 10.
+    such parts, by ``cosine`` one, as long as a given `lr_step`. With 60,000 images in
+    batches of 128 these are the numbers of 2019: 30 epochs, and a fall after 10.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def schedule(recipe, images, epochs=None, lr_step=None):
     steps = -(-images // recipe.batch_size)
     usual, parts = Recipe().lr_step, PARTS[recipe.lr_schedule]
     by_steps = min(10 * usual, max(usual, -(-STEPS_TO_A_FALL // steps)))
-    epochs = epochs or parts * by_steps
+    epochs = epochs or (lr_step if parts == 1 and lr_step else parts * by_steps)
     if parts == 1:
         return epochs, lr_step or epochs
     # A fall that lies behind the last of the epochs that were given would be none.

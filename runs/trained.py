@@ -104,16 +104,28 @@ class Trained(NamedTuple):
             raise UserError(f"{self.run.prefix} has no record, which keeps distances: train it")
         return self.record.threshold(share)
 
-    def check_data(self, dataset):
+    def check_data(self, dataset, named):
         """Say so where the run is used on other data than it was trained on.
+
+        Parameters
+        ----------
+        dataset : datasets.dataset.Dataset
+        named : bool
+            Whether the user named it, and the run did not.
 
         Raises
         ------
         UserError
-            The classes have other names, or the test images are those of training.
+            The classes have other names, the test images are those of training, or the run was
+            trained on a folder that has the name of another data set.
         """
         refuse_trained_images(self.record, dataset)
         if self.record and not self.record.same_data(dataset):
+            if not named:
+                raise UserError(
+                    f"{self.run.prefix} was trained on a folder {self.dataset.name}, which is not "
+                    "the data set of this name: say with --data_dir where it is"
+                )
             theirs = dataset.names or list(map(str, range(self.network.num_classes)))
             if self.names != theirs:
                 raise UserError(
@@ -267,5 +279,5 @@ def load_data(trained, dataset, data_dir):
     smallest = min((each.network for each in trained), key=lambda network: network.num_classes)
     loaded = load_dataset(chosen, data_dir, smallest)
     for each in trained:
-        each.check_data(loaded)
+        each.check_data(loaded, named=bool(dataset or data_dir))
     return loaded

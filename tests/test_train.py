@@ -1,12 +1,14 @@
 """The epoch loop: devices, steps against NumPy, and what it costs."""
 
+import itertools
 import json
+import time
 from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import mnist5k
+from helpers import QUICK, mnist5k
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -265,6 +267,7 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         (60_000, {"batch_size": 64, "lr_schedule": "cosine"}, {}, (10, 10)),
         (60_000, {"lr_schedule": "cosine"}, {"epochs": 4}, (4, 4)),
         (60_000, {"lr_schedule": "cosine"}, {"epochs": 4, "lr_step": 2}, (4, 2)),
+        (60_000, {"lr_schedule": "cosine"}, {"lr_step": 20}, (20, 20)),
         (4_000, {"batch_size": 64, "lr_schedule": "cosine"}, {}, (32, 32)),  # of 63 steps
         (4_000, {}, {}, (189, 63)),  # of 32 steps
         (4_000, {}, {"epochs": 60}, (60, 20)),
@@ -293,3 +296,11 @@ def test_what_followed_is_said_and_recorded(cli, tmp_path):
 def test_it_says_when_it_ends(capsys, seconds, words):
     console.say_when_it_ends(seconds)
     assert capsys.readouterr().out.startswith(words) and (words or seconds < 30)
+
+
+def test_a_clock_that_is_set_back_costs_no_run(cli, monkeypatch):
+    now = itertools.count(2e9, -1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: next(now))
+        assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
+    assert cli("--test", "--prefix", "softmax-loss", "--data_dir", "digits").status == 0

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import ROOT, assert_one_line, run, start, write_digits
+from helpers import QUICK, ROOT, assert_one_line, run, start, write_digits
 
 import data
 from pictures import feature_maps
@@ -331,3 +331,9 @@ def test_what_a_record_says(two_epochs):
     digest = hashlib.sha256(Path("ckpt/center-loss-best.params").read_bytes()).hexdigest()
     origin = Origin("center-loss", record.best.epoch, digest)
     assert second.started_from == origin
+
+
+def test_pictures_of_a_run_elsewhere_are_said_to_be_replaced(cli, tmp_path):
+    flags = ("--train", "--data_dir", "digits", "--plotting", *QUICK)
+    assert "replaces" not in cli(*flags).out
+    assert "a new run replaces the old one" in cli(*flags, "--ckpt_dir", "other").out
