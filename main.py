@@ -240,7 +240,7 @@ def new_parser():
         prog="main.py",
         description="Train and use networks with softmax loss and center loss, on MNIST or on "
         "your own images.",
-        epilog="Actions given together run in this order.",
+        epilog="Actions given together run in the order in which they stand above.",
         allow_abbrev=False,
     )
     known = {each.name: each for each in fields(recipe.Recipe)}
@@ -298,7 +298,7 @@ def new_parser():
     add(group, "--augment", "turn, slant, scale and shift the training images at random")
     add(group, "--momentum", "momentum of the network's SGD, in [0, 1)")
     add(group, "--wd", "weight decay of the network")
-    add(group, "--seed", "seed of all random numbers: the same seed gives the same results")
+    add(group, "--seed", "seed of all random numbers: the same results with as many threads")
     add(group, "--resume", "go on after the last finished epoch; flags not given are those the "
         "run was begun with", action="store_true")
 
@@ -313,11 +313,11 @@ def new_parser():
     group = parser.add_argument_group("prediction")
     add(group, "--format", "format of the lines printed", choices=("text", "csv", "json"),
         default="text")
-    add(group, "--threshold", "call an image unknown whose nearest center is farther than this",
+    add(group, "--threshold", "call an image unknown if its nearest center is farther than this",
         type=arguments.number(Range(0), *FLOATS))
-    add(group, "--reject", "call an image unknown whose nearest center is farther than that of "
-        "all but this share of the test images, for example 0.05; also with --unknown, and kept "
-        "by --export", type=arguments.share)
+    add(group, "--reject", "call an image unknown if it is farther from its nearest center than "
+        "all but this share (such as 0.05) of the images that chose the best epoch; with "
+        "--unknown, of the test images; kept by --export", type=arguments.share)
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "
