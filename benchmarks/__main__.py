@@ -6,6 +6,7 @@ import platform
 import sys
 
 from process.cores import physical_cores
+from process.errors import UserError
 from process.startup import how_to_install
 
 PARTS = ("training", "augment", "epoch", "centers", "knn", "startup", "growth", "cluster")
@@ -45,3 +46,5 @@ if __name__ == "__main__":
         main()
     except ModuleNotFoundError as error:
         sys.exit(f"benchmarks: error: {how_to_install(error)}")
+    except UserError as error:
+        sys.exit(f"benchmarks: error: {error}")

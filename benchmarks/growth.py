@@ -5,10 +5,10 @@ of 128 on all cores, through the epoch loop of main.py.
 """
 
 import contextlib
-import os
 
 from benchmarks.cluster import seconds_an_epoch
 from benchmarks.harness import Child, median, ratio, take_turns
+from benchmarks.training import environment
 from process.console import table
 from process.cores import physical_cores
 
@@ -46,7 +46,7 @@ def compare(what, settings, turns):
     with contextlib.ExitStack() as stack:
         contenders = {}
         for value, (images, flags, threads) in settings.items():
-            env = {**os.environ, "OMP_NUM_THREADS": str(threads)} if threads else None
+            env = environment({"OMP_NUM_THREADS": str(threads)} if threads else {})
             child = Child("benchmarks.contenders", "ours", images, *flags, env=env)
             contenders[value] = stack.enter_context(child)
         seconds = take_turns(contenders, turns)

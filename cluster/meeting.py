@@ -71,6 +71,22 @@ def let_signals_end():
         signal.signal(number, signal.SIG_DFL)
 
 
+def heed_signals():
+    """End this process some seconds after a signal that its main thread does not heed, because
+    MXNet keeps it waiting for another process."""
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.set_wakeup_fd(waker.fileno())
+
+    def watch(woken, waker):
+        number = woken.recv(1)[0]
+        time.sleep(SIGNALLED_END_WITHIN)
+        note("Interrupted while it waited for the others: rank 0 keeps the finished epochs")
+        end(128 + number)
+
+    threading.Thread(target=watch, args=[woken, waker], daemon=True).start()  # keeps both open
+
+
 def be_last():
     """Be the thread that says why this process ends; any other waits here until it has ended."""
     if threading.current_thread() is threading.main_thread():
@@ -97,7 +113,7 @@ def read_environment():
         elif name == "DMLC_PS_ROOT_URI":
             valid = value
         else:
-            valid = value.isdecimal() and 0 < int(value) < 2**16
+            valid = value.isdecimal() and len(value) < 6 and 0 < int(value) < 2**16
         if not valid:
             raise UserError(
                 f"--kvstore dist_sync and dist_async need {name}, which is {value!r}: "

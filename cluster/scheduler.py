@@ -56,7 +56,7 @@ class Scheduler:
         self.present = []  # those that are still connected
         self.strangers = []  # connections over which no hello came yet, the oldest first
         self.max_strangers = max_strangers()
-        self.leaving = False
+        self.leaving, self.overdue = False, False
         self.met, self.parted = threading.Event(), threading.Event()
         self.loop = asyncio.new_event_loop()
         self.reason = self.loop.create_future()  # why all end
@@ -76,13 +76,18 @@ class Scheduler:
         wait(self.met, self.complain)
 
     def complain(self):
-        """Say who is missing, here and at those that are there."""
+        """Say who is missing, here, at those that are there, and at those that come later."""
         if self.reason.done():  # it is over
             return
-        text = " and ".join(f"{count} {role}(s)" for role, count in self.missing().items())
-        note(f"still waiting for {text}")
-        message = f"the scheduler is still waiting for {text}"
+        note(self.waiting())
+        self.overdue = True
+        message = f"the scheduler is {self.waiting()}"
         self.loop.call_soon_threadsafe(lambda: self.send(note=message))
+
+    def waiting(self):
+        """For whom, in words."""
+        text = " and ".join(f"{count} {role}(s)" for role, count in self.missing().items())
+        return f"still waiting for {text}"
 
     def missing(self):
         """How many there should be of each role, and are not."""
@@ -175,8 +180,12 @@ class Scheduler:
             for name in {**first.flags, **peer.flags}:
                 value, other = (one.flags.get(name, "not given") for one in (first, peer))
                 self.require_equal(name, value, first.name, other, peer.name)
-        if not self.missing() and not self.reason.done():
+        if self.reason.done():
+            return peer
+        if not self.missing():
             self.let_all_go_on()
+        elif self.overdue:
+            peer.send(note=f"the scheduler is {self.waiting()}")
         return peer
 
     def require_equal(self, name, value, where, other, elsewhere):

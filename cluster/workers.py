@@ -16,7 +16,7 @@ import numpy as np
 from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
-from cluster.meeting import NOTE_AFTER
+from cluster.meeting import NOTE_AFTER, heed_signals
 from process import console
 from process.errors import note_signals
 
@@ -96,6 +96,8 @@ class Workers(Alone):
         note_signals()
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         self.leads = self.rank == 0
+        if not self.leads:
+            heed_signals()
         console.tag = f"[rank {self.rank}] "
         member.rename(f"rank {self.rank}")
         if self.leads:

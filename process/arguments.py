@@ -6,6 +6,8 @@ import math
 import os
 import re
 
+from process.console import printable
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, and which knows what typos were meant to be."""
@@ -22,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)} (see --help)\n")
 
 
 def of_field(each, smallest, largest):

@@ -36,6 +36,7 @@ def write_together(contents):
     ------
     UserError
         A file cannot be written, for example because the disk is full; the old ones are as before.
+        Or one cannot be renamed, which those before it were.
     """
     try:
         for path, content in contents.items():
@@ -43,8 +44,11 @@ def write_together(contents):
     except BaseException:  # a second Ctrl-C too
         remove_new(contents)
         raise
-    for path in contents:
-        rename_new(path)
+    try:
+        for path in contents:
+            rename_new(path)
+    finally:
+        remove_new(contents)  # of which nothing is left where all went well
 
 
 def write_new(path, content):
@@ -70,10 +74,17 @@ def remove_new(paths):
 
 
 def rename_new(path):
+    """Put what `write_new` wrote into its place, where a power cut finds it, too."""
     try:
         os.replace(new_name(path), path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
+    with contextlib.suppress(OSError):  # some file systems do not know that for folders
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def new_name(path):

@@ -70,7 +70,7 @@ FLAGS = {
     "--seed": (["0", "1"], ["-1"]), "--format": (["text", "csv"], ["xml"]),
     "--unknown": (["some", "digits/t10k-images-idx3-ubyte"], ["pipe", "nowhere", "odd"]),
 }  # fmt: skip
-SWITCHES = ("--plotting", "--no_bias", "--color", "--augment", "--invert", "--nonsense", "--test",
+SWITCHES = ("--plotting", "--no_bias", "--color", "--augment", "--nonsense", "--test",
             "--resume", "--center_loss")  # fmt: skip
 VALUES = (None, True, -1, 0, 1, 2**31, 10**400, 1e308, 0.5, "", "../x", [], {}, [1], {"a": 1})
 STREAMS = [(None, None)] * 5 + [(1, None), (1, "/dev/full"), (2, "/dev/full")]

@@ -1,8 +1,10 @@
 """What tests share: the command line in processes of its own, and small IDX sets."""
 
+import contextlib
 import functools
 import gzip
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -40,9 +42,23 @@ def start(*argv, cwd, **kwargs):
 
 def run(*argv, cwd, **kwargs):
     """Run the command line in a process of its own."""
-    process = start(*argv, cwd=cwd, **kwargs)
-    out, err = process.communicate()
+    with start(*argv, cwd=cwd, **kwargs) as process:
+        try:
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
     return Done(process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def files_up_to(size):
+    """Let no file of this process become larger, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def assert_one_line(done, *words, status=1):

@@ -302,6 +302,7 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ),
         ("--train --epoch 5", "did you mean --epochs?"),
         ("--train --batch-size=64", "did you mean --batch_size?"),
+        ("--train --line\x1b[0m", "unrecognized arguments: --line\\x1b[0m"),
         ("--train --xyz", "unrecognized arguments: --xyz (see --help)"),
         ("--train --gpus 0:1", "--gpus: '0:1' is not a list of GPUs such as 0,1"),
         ("--train --epochs 1.5", "--epochs: invalid whole number value: '1.5'"),

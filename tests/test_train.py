@@ -304,3 +304,11 @@ def test_a_clock_that_is_set_back_costs_no_run(cli, monkeypatch):
         patch.setattr(time, "time", lambda: next(now))
         assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
     assert cli("--test", "--prefix", "softmax-loss", "--data_dir", "digits").status == 0
+
+
+def test_a_step_costs_what_its_classes_need():
+    """Centers have row-sparse gradients, which a copy of the block has only where it is told."""
+    learner = new_learner(mnist5k().train, [mx.cpu()])
+    image, label = (mx.nd.array(array[:8]) for array in mnist5k().train)
+    learner.step([(image.astype("float32") / 255, label.astype("int32"), label.astype("int32"))])
+    assert learner.center_loss.embedding.weight.grad().stype == "row_sparse"

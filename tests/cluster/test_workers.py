@@ -169,6 +169,29 @@ def wait_for_an_epoch(folder, processes):
         time.sleep(0.1)
 
 
+def opened_by(process):
+    return [file.path for file in psutil.Process(process.pid).open_files()]
+
+
+def test_a_signal_ends_a_worker_that_waits_for_another(tmp_path):
+    """MXNet keeps its main thread, in which Python's handlers run."""
+    write_digits(tmp_path / "digits")
+    flags = (*FLAGS, "--kvstore", "dist_sync", "--data_dir", "digits", "--epochs", 10**6)
+    processes = launch(tmp_path, 1, 2, *flags)
+    try:
+        wait_for_an_epoch(tmp_path, processes)
+        lock = str(tmp_path / "ckpt" / "center-loss.lock")
+        leader, follower = sorted(processes[2:], key=lambda one: lock not in opened_by(one))
+        leader.send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        follower.send_signal(signal.SIGTERM)
+        _, err = follower.communicate(timeout=60)
+        assert follower.returncode == 143 and "rank 0 keeps the finished epochs" in err
+    finally:
+        for process in processes:
+            process.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_one_that_ends_before_all_have_met_ends_all(tmp_path, number):
     flags = (*FLAGS, "--kvstore", "dist_sync", "--data_dir", "digits")
@@ -296,6 +319,22 @@ def test_who_comes_late_hears_the_reason_too_and_strangers_do_not_keep_it(tmp_pa
     assert process.wait(timeout=60) == 1 and time.monotonic() - began < 10
     for connection in silent:
         connection.close()
+
+
+def test_who_comes_after_the_complaint_hears_who_is_missing(capfd):
+    class Writer(list):
+        write = list.append
+
+    there = scheduler.Scheduler(("127.0.0.1", 0))
+    there.numbers = {"DMLC_NUM_SERVER": "1", "DMLC_NUM_WORKER": "2"}
+    there.wanted = {"server": 1, "worker": 2}
+    hello = {"process": "late", "role": "worker", "flags": {}, **there.numbers}
+    assert not there.welcome(Writer(), **hello).writer
+    there.complain()
+    (line,) = there.welcome(Writer(), **hello).writer
+    assert json.loads(line) == {"note": "the scheduler is still waiting for 1 server(s)"}
+    assert "still waiting for 1 server(s) and 1 worker(s)" in capfd.readouterr().err
+    there.listener.close()
 
 
 def test_who_says_no_hello_is_closed(monkeypatch):

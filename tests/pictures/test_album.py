@@ -1,13 +1,12 @@
 """Pictures belong to their run, look the same everywhere, and never cost an epoch."""
 
 import re
-import resource
 
 import imageio.v3 as iio
 import matplotlib.axes
 import numpy as np
 import pytest
-from helpers import assert_one_line, run, write_digits
+from helpers import assert_one_line, files_up_to, run, write_digits
 
 from pictures import feature_maps
 from runs.run import Run
@@ -59,12 +58,9 @@ def test_trouble_of_matplotlib_costs_no_epoch(cli, monkeypatch):
 
 def test_a_disk_that_is_full_of_pictures_costs_no_epoch(cli, monkeypatch):
     draw = feature_maps.feature_map
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10**7, hard))
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, files_up_to(10**7):
         patch.setattr(feature_maps, "feature_map", lambda *args: draw(*args) * 1000)
         done = cli(*FLAGS, "--epochs", 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_one_line(done, "epoch-0.png cannot be written", "center-loss is kept up to epoch 0")
     # The picture that is missing is drawn before the run goes on.
     assert cli(*FLAGS, "--epochs", 2, "--resume").status == 0

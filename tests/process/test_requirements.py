@@ -67,7 +67,8 @@ def test_the_constraints_still_go_together():
     done = subprocess.run(
         [sys.executable, *command.split(), *files], cwd=ROOT, capture_output=True, text=True
     )
-    if re.search("[Cc]onnection|[Nn]etwork|resolution", done.stderr):
+    unreachable = re.search("[Cc]onnection|[Nn]etwork|name resolution", done.stderr)
+    if unreachable and "ResolutionImpossible" not in done.stderr:
         pytest.skip("no package index can be reached")
     assert done.returncode == 0, done.stderr
 

@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import random
-import resource
 import shlex
 import shutil
 import signal
@@ -13,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import QUICK, ROOT, assert_one_line, run, start, write_digits
+from helpers import QUICK, ROOT, assert_one_line, files_up_to, run, start, write_digits
 
 import data
 from pictures import feature_maps
@@ -263,12 +262,8 @@ def test_a_full_disk(two_epochs, tmp_path, uninterrupted, limit):
     """A file of the third epoch cannot be written: the history, a picture or the network."""
     before = snapshot(tmp_path / "ckpt")
     flags = ("--train", "--center_loss", "--resume", "--data_dir", "digits", "--epochs", EPOCHS)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
+    with files_up_to(limit):
         done = two_epochs(*flags)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_one_line(done, "cannot be written (File too large); center-loss is kept up to epoch 1")
     assert snapshot(tmp_path / "ckpt") == before
     assert two_epochs(*flags).status == 0

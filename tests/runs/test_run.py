@@ -155,3 +155,17 @@ def test_a_renamed_run_is_named_and_loses_nothing(cli, tmp_path):
         assert_one_line(done, "mine.json is the record of the run no-bias")
     (tmp_path / "ckpt" / "mine.lock").unlink()
     assert {path.name: path.read_bytes() for path in (tmp_path / "ckpt").iterdir()} == before
+
+
+def test_files_that_belong_together_leave_nothing_beside_them(tmp_path, monkeypatch):
+    paths, replace = [tmp_path / name for name in "abc"], files.os.replace
+
+    def fail(old, new):
+        if new == paths[1]:
+            raise OSError(5, "Input/output error")
+        replace(old, new)
+
+    monkeypatch.setattr(files.os, "replace", fail)
+    with pytest.raises(UserError, match="b cannot be written .Input/output error"):
+        files.write_together(dict.fromkeys(paths, b"new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
