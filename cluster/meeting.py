@@ -66,9 +66,10 @@ def join(flags):
 
 
 def let_signals_end():
-    """Let a signal end this process at once from here on."""
+    """Let a signal that is not ignored end this process at once from here on."""
     for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def heed_signals():

@@ -59,7 +59,7 @@ def noting_signals():
 
 
 def note_signals():
-    """Note signals from now on.
+    """Note signals from now on, but for those that are ignored, as Ctrl-C is in the background.
 
     An exception raised by the handler itself could cut a step, or be lost in some ``__del__``.
     """
@@ -69,7 +69,8 @@ def note_signals():
         signal.signal(signum, before[signum])
 
     for signum in SIGNALS:
-        signal.signal(signum, note)
+        if before[signum] is not signal.SIG_IGN:
+            signal.signal(signum, note)
 
 
 def check_signals():

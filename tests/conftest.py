@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also for tests in the background
 os.environ["OMP_NUM_THREADS"] = "1"  # enough for small sets, whatever else the machine does
 
 from process import errors, startup  # noqa: E402

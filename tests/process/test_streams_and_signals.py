@@ -175,6 +175,19 @@ def test_a_signal_while_the_flags_are_read_is_no_traceback(cli, monkeypatch):
     assert done.status == 130 and done.err.startswith("Interrupted"), done
 
 
+def test_what_a_shell_lets_its_background_ignore_is_ignored(cli, monkeypatch):
+    train_epoch = train.train_epoch
+
+    def interrupt(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return train_epoch(*args)
+
+    monkeypatch.setattr(train, "train_epoch", interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert cli(*COMMAND).status == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_an_old_signal_does_not_reach_a_new_call(cli, monkeypatch):
     train_epoch = train.train_epoch
 
