@@ -218,7 +218,7 @@ def models(source, centers, names, rows, errors, marked):
     count = len(source.data["label"])
     shown = IndexFilter(indices=list(range(count)))
     chosen = ColumnDataSource({"x": [], "y": []})
-    plot = feature_map(source, shown, chosen, marked, template)
+    plot = feature_map(source, centers, shown, chosen, marked, template)
     draw_centers(plot, ColumnDataSource(dict(zip("xy", centers.T.astype(np.float32)))))
 
     style = control_style()
@@ -267,12 +267,14 @@ def class_switches(present, names, style):
     return boxes, "active"
 
 
-def feature_map(source, shown, chosen, wrong, template):
+def feature_map(source, centers, shown, chosen, wrong, template):
     """The map: a dot an image of those `shown`, and a ring around the one `chosen`.
 
     Parameters
     ----------
     source, chosen : ColumnDataSource
+    centers : (K, 2) float
+        For which there is room.
     shown : IndexFilter
     wrong : str
         The column that is 1 where the dot is to have an edge.
@@ -283,7 +285,9 @@ def feature_map(source, shown, chosen, wrong, template):
     -------
     bokeh.plotting.figure
     """
-    ranges = [[np.min(source.data[axis]), np.max(source.data[axis])] for axis in "xy"]
+    places = np.stack([source.data["x"], source.data["y"]], axis=1)
+    places = np.concatenate([places, centers.astype(np.float32)])
+    ranges = np.stack([places.min(axis=0), places.max(axis=0)], axis=1).tolist()
     plot = new_map(ranges)
     dots = plot.scatter(
         "x", "y", source=source, view=CDSView(filter=shown),

@@ -174,7 +174,12 @@ def test_a_dot_names_its_file():
 
 
 def test_centers_are_shown():
-    parsed = Parsed(page.page(**answers(60)))
+    arguments = answers(60)
+    arguments["dots"].centers[0] = 100, -100
+    parsed = Parsed(page.page(**arguments))
     assert "A cross is the center of a class" in parsed.text("p")
     crosses = {"type": "value", "value": "x"}
     assert any(glyph.get("marker") == crosses for glyph in parsed.models("Scatter"))
+    sources = [dict(one["data"]["entries"]) for one in parsed.models("ColumnDataSource")]
+    corners = [one for one in sources if isinstance(one["x"], list) and len(one["x"]) == 2]
+    assert [(max(one["x"]), min(one["y"])) for one in corners] == [(100, -100)]  # of the map
