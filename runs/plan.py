@@ -142,7 +142,13 @@ def decide(args, run, contexts, workers, second):
     else:
         if source:
             source.check_data(dataset, named=bool(args.dataset or args.data_dir))
-        epochs, lr_step = schedule(recipe, len(dataset.train.labels), epochs, given.get("lr_step"))
+        images = len(dataset.train.labels)
+        if images < recipe.batch_size:  # by which a step is divided
+            say(
+                f"{dataset.name} has {images} training images, fewer than --batch_size "
+                f"{recipe.batch_size}: with a lower one it learns faster"
+            )
+        epochs, lr_step = schedule(recipe, images, epochs, given.get("lr_step"))
         recipe = replace(recipe, lr_step=lr_step)
         origin = source and source.record and source.run.origin(source.record)
         record = Record(run.prefix, origin, recipe, epochs, dataset.fingerprint, now)

@@ -286,7 +286,9 @@ def test_what_followed_is_said_and_recorded(cli, tmp_path):
     record = json.loads((tmp_path / "ckpt" / "softmax-loss.json").read_text())
     assert record["flags"]["epochs"] == 100 and record["flags"]["lr_step"] == 100
     done = cli(*flags, "--epochs", 2)
-    assert "learning rates fall" not in done.out
+    assert "learning rates fall" not in done.out and "fewer than" not in done.out
+    done = cli(*flags, "--epochs", 1, "--batch_size", 257)
+    assert "digits has 256 training images, fewer than --batch_size 257" in done.out
 
 
 @pytest.mark.parametrize(
