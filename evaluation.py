@@ -43,10 +43,10 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     """
     run, words = trained.run, EVAL_METHODS[method].words
     net, centers = trained.on(ctx, dataset.shape)
-    began = time.time()
+    began = time.perf_counter()
     answers = classify(net, centers, dataset.test.images, ctx, trained.classes)
     accuracy = accuracies(answers, dataset.test.labels)
-    seconds = time.time() - began
+    seconds = time.perf_counter() - began
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
     rows = confusion(dataset.test.labels, answers.found[method], dataset.names)

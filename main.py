@@ -87,7 +87,7 @@ def check_what_comes_last(args):
     if args.export:
         prepare_onnx()
     made = [args.prefix] * args.train + [f"{args.prefix}-second"] * args.second_train
-    for prefix in args.compare or ():
+    for prefix in (args.compare or ()) if made else ():
         if prefix not in made:
             opened(args, prefix=prefix, tell=lambda line: None)
 
@@ -317,7 +317,7 @@ def new_parser():
         type=arguments.number(Range(0), *FLOATS))
     add(group, "--reject", "call an image unknown if it is farther from its nearest center than "
         "all but this share (such as 0.05) of the images that chose the best epoch; with "
-        "--unknown, of the test images; kept by --export", type=arguments.share)
+        "--unknown, of the test images; --export keeps the distance", type=arguments.share)
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "

@@ -41,7 +41,9 @@ def find(folder):
     arrays = sorted(filter(Path.is_file, folder.glob("*.npz")))
     if len(arrays) > 1:
         names = ", ".join(path.name for path in arrays)
-        raise UserError(f"{folder} has more than one data set: name one, --data_dir DIR/{names}")
+        raise UserError(
+            f"{folder} has more than one data set ({names}): name one, as --data_dir {arrays[0]}"
+        )
     return arrays[0] if arrays else None
 
 
@@ -111,7 +113,7 @@ def read_csv(path):
         ) from error
     if not rows.size:
         raise UserError(f"{path} has no rows below its header")
-    broken = rows[rows != np.round(rows)]
+    broken = rows[(rows != np.round(rows)) | np.isinf(rows)]
     if len(broken):
         raise UserError(
             f"{path} has {broken[0]:g} where whole numbers are wanted: a label, and pixels of 0 to "
@@ -120,7 +122,7 @@ def read_csv(path):
     side = round((rows.shape[1] - 1) ** 0.5)
     if side**2 != rows.shape[1] - 1:
         raise UserError(f"{path} has {rows.shape[1] - 1} columns of pixels, which are no square")
-    rows = rows.clip(-1, 2**24).astype(np.int32)  # the largest that float32 tells from the next
+    rows = rows.clip(-(2**24), 2**24).astype(np.int32)  # what float32 tells from the next
     return as_split(path, rows[:, 1:].reshape(-1, side, side), rows[:, 0])
 
 

@@ -6,6 +6,7 @@ works offline.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,7 @@ def write(folder):
                 for i in range(count):
                     picture = photograph(kind, digit, first + 10 * i + digit)
                     picture.save(folder / part / f"{digit}" / f"{kind}-{i}.jpg", quality=88)
-    empty = folder.resolve().parent / f"{folder.resolve().name}-empty"
+    empty = Path(f"{os.path.abspath(folder)}-empty")
     make_folder(empty)
     for i in range(100):
         kind = KINDS[i % len(KINDS)]

@@ -31,15 +31,17 @@ def cut(folder, data_dir):
     Raises
     ------
     UserError
-        The images cannot be read, or the set cannot be written, for example into themselves.
+        The images cannot be read, the set cannot be written, or `folder` is where the images are.
     """
     prepare_mxnet()
     from data import load_dataset
+    from datasets import mnist
     from process.files import make_folder, write_atomically
     from recipe import Network
 
     images, labels = load_dataset("mnist", data_dir, Network(num_classes=256)).train
-    if data_dir and folder.resolve() == Path(data_dir).resolve():
+    source = Path(data_dir) if data_dir else mnist.MNIST.home
+    if folder.resolve() == source.resolve():
         raise UserError(f"{folder} holds the images themselves: choose another folder")
     if images.shape[1] != 1:
         raise UserError("the images are coloured, and this writes grey ones")

@@ -31,7 +31,7 @@ def explain(error, argv):
     if isinstance(error, Interrupted):
         resume = ["--resume"] if error.resume and "--resume" not in argv else []
         command = shlex.join(["python", "main.py", *argv, *resume])
-        where = f": {error.kept}. To go on" if error.kept else ". To begin again"
+        where = f": {error.kept}. To go on" if error.kept else ". The same command again"
         return f"Interrupted{where}: {command}", 128 + error.signum
     if isinstance(error, KeyboardInterrupt):
         return None, 130

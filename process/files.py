@@ -36,7 +36,7 @@ def write_together(contents):
     ------
     UserError
         A file cannot be written, for example because the disk is full; the old ones are as before.
-        Or one cannot be renamed, which those before it were.
+        Or one cannot be renamed; then those before it are new.
     """
     try:
         for path, content in contents.items():

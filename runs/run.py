@@ -174,7 +174,8 @@ class Run:
         for path in (self.best, self.feature_matrix, self.resume):
             new = new_name(path)
             if os.path.lexists(new):
-                if holds(new, kept.get(path.name)):
+                wanted = kept.get(path.name)
+                if wanted and holds(new, wanted):
                     rename_new(path)
                 else:
                     remove(new)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -305,7 +306,8 @@ def test_a_clock_that_is_set_back_costs_no_run(cli, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: next(now))
         assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
-    assert cli("--test", "--prefix", "softmax-loss", "--data_dir", "digits").status == 0
+        done = cli("--test", "--prefix", "softmax-loss", "--data_dir", "digits")
+    assert done.status == 0 and re.search(r"Elapsed_time: \d", done.out), done
 
 
 def test_a_step_costs_what_its_classes_need():

@@ -203,7 +203,9 @@ def test_a_signal_is_heard_between_two_images(trained, own, monkeypatch, command
 
     monkeypatch.setattr(folders, "read_image", interrupted)
     done = trained(*command)
-    assert done.status == 130 and done.err.startswith("Interrupted. To begin again: "), done.err
+    assert done.status == 130 and done.err.startswith("Interrupted. The same command again: "), (
+        done.err
+    )
     assert len(read) < 20  # of 24 or more
 
 

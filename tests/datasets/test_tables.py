@@ -139,10 +139,18 @@ def test_pixels_between_0_and_1_are_not_taken_for_black(tmp_path):
         data.load_dataset(None, str(tmp_path))
 
 
+@pytest.mark.parametrize("label, words", [("-7", "label is -7"), ("inf", "inf where whole")])
+def test_a_label_that_is_none_is_named(tmp_path, label, words):
+    rows = [f"{label},{','.join('0' * 784)}\n"] * 20
+    (tmp_path / "train.csv").write_text("label\n" + "".join(rows))
+    with pytest.raises(UserError, match=words):
+        data.load_dataset(None, str(tmp_path))
+
+
 def test_of_several_npz_files_one_is_named(tmp_path):
     for name in ("boston.npz", "kmnist.npz"):
         np.savez(tmp_path / name)
-    with pytest.raises(UserError, match="more than one data set: .*boston.npz, kmnist.npz"):
+    with pytest.raises(UserError, match=r"\(boston.npz, kmnist.npz\): name one"):
         data.load_dataset(None, str(tmp_path))
     write_npz(tmp_path / "mnist.npz")
     assert len(data.load_dataset(None, str(tmp_path)).train.labels) == len(TRAIN[1])
