@@ -213,6 +213,7 @@ def test_the_spread_is_that_of_the_records(page):
         records = [record_of(prefix) for prefix in prefixes]
         for seed, record in enumerate(records):
             assert (record.recipe, record.epochs) == scheduled(recipe_of(args, seed=seed), args)
+            assert len(record.history) == record.epochs
             assert record.dataset.name == "mnist"
         for row in seeds.rows_of(records):
             assert f"| {' | '.join(map(str, row))} |\n" in TEXTS[page]
