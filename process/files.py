@@ -41,14 +41,10 @@ def write_together(contents):
     try:
         for path, content in contents.items():
             write_new(path, content)
-    except BaseException:  # a second Ctrl-C too
-        remove_new(contents)
-        raise
-    try:
         for path in contents:
             rename_new(path)
-    finally:
-        remove_new(contents)  # of which nothing is left where all went well
+    finally:  # after a second Ctrl-C too; where all went well, nothing is left
+        remove_new(contents)
 
 
 def write_new(path, content):

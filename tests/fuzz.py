@@ -213,7 +213,8 @@ def state(world):
 def broken_promise(command, before, after, status, said, number, stream):
     """What a command did that it must not, or None."""
     lines = said.splitlines()
-    errors = [line for line in lines if line.startswith(("main.py: error: ", "Interrupted"))]
+    beginnings = ("main.py: error: ", "Interrupted: ", "Interrupted. The same command again: ")
+    errors = [line for line in lines if line.startswith(beginnings)]
     if status is None:
         return "does not end"
     if status not in (0, 1, 2) and not (number and status in (-number, 128 + number)):

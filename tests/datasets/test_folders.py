@@ -206,7 +206,7 @@ def test_a_signal_is_heard_between_two_images(trained, own, monkeypatch, command
     assert done.status == 130 and done.err.startswith("Interrupted. The same command again: "), (
         done.err
     )
-    assert len(read) < 20  # of 24 or more
+    assert len(read) <= 2 + folders.physical_cores()
 
 
 def test_what_cannot_be_read_is_left_out_and_named(cli, own):

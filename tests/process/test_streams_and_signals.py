@@ -172,7 +172,7 @@ def test_a_signal_while_the_flags_are_read_is_no_traceback(cli, monkeypatch):
 
     monkeypatch.setattr(main, "parse", interrupt)
     done = cli(*COMMAND)
-    assert done.status == 130 and done.err.startswith("Interrupted"), done
+    assert done.status == 130 and done.err.startswith("Interrupted: "), done
 
 
 def test_what_a_shell_lets_its_background_ignore_is_ignored(cli, monkeypatch):
