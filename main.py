@@ -7,11 +7,10 @@ import traceback
 from dataclasses import fields
 
 import recipe
-from cluster import meeting
 from process import arguments
 from process.console import fail, note, occupy_closed_streams
 from process.endings import explain
-from process.errors import Interrupted, noting_signals
+from process.errors import Interrupted, let_signals_end, noting_signals
 from process.startup import prepare_matplotlib, prepare_mxnet, prepare_onnx
 from process.typed import Range
 
@@ -34,36 +33,34 @@ def answer(argv, args):
         if status is None:
             if alone:
                 raise
-            traceback.print_exc()  # the other processes must hear of it, too
-            line, status = f"{type(error).__name__}, a fault of this program: see above", 1
+            traceback.print_exc()
+            status = 1
         interrupted = isinstance(error, Interrupted)
         if interrupted:
             note(line)
+        elif line:
+            fail(line)
         # A cluster's process ends before the error is forgotten, and with it the connection: its
         # end would wait for the other workers, who wait for us.
         if not alone:
-            meeting.end(status, None if interrupted else line)
-        if line and not interrupted:
-            fail(line)
+            os._exit(status)
         return status
 
 
 def act(args):
     """Run the actions in the order of `ACTIONS`."""
     alone = args.kvstore == "device"
-    if not alone:
-        decisive = ("kvstore", "train", "second_train", "prefix", "resume", "epochs")
-        flags = {**{name: getattr(args, name) for name in decisive}, **args.given}
-        member = meeting.join({f"--{name}": value for name, value in flags.items()})
     prepare_mxnet()
     prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
-    from cluster.workers import Alone, Workers, serve
+    from cluster.workers import Alone, Workers, role, serve
 
-    if not alone and os.environ["DMLC_ROLE"] != "worker":
-        serve()
-        return
-    workers = Alone() if alone else Workers(args.kvstore, member)
+    if not alone:
+        let_signals_end()  # while MXNet waits for the others
+        if role() != "worker":
+            serve()
+            return
+    workers = Alone() if alone else Workers(args.kvstore)
     if workers.leads:
         check_what_comes_last(args)
     trained = False

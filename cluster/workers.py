@@ -9,16 +9,15 @@ of its own batch only.
 
 import itertools
 import json
-import threading
+import os
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
-from cluster.meeting import NOTE_AFTER, heed_signals
 from process import console
-from process.errors import note_signals
+from process.errors import UserError, note_signals
 
 MESSAGE_BYTES = 2**14
 
@@ -80,27 +79,17 @@ class Workers(Alone):
     Parameters
     ----------
     kvstore : {'dist_sync', 'dist_async'}
-    member : cluster.meeting.Member
     """
 
-    def __init__(self, kvstore, member):
-        self.member = member
+    def __init__(self, kvstore):
         self.sync = kvstore == "dist_sync"
         self.new_key = itertools.count().__next__
-        hint = "still waiting: is a firewall between these machines? MXNet uses any port"
-        complaint = threading.Timer(NOTE_AFTER, console.note, [hint])
-        complaint.daemon = True
-        complaint.start()
         self.kv = mx.kv.create(kvstore)
-        complaint.cancel()
-        note_signals()
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         self.leads = self.rank == 0
-        if not self.leads:
-            heed_signals()
         console.tag = f"[rank {self.rank}] "
-        member.rename(f"rank {self.rank}")
-        if self.leads:
+        if self.leads:  # the others end at once, also where MXNet keeps them waiting
+            note_signals()
             self.kv.set_optimizer(Exchange(self.sync))
         self.kv._barrier()
 
@@ -169,7 +158,6 @@ class Workers(Alone):
 
     def leave(self):
         self.kv._barrier()
-        self.member.leave()
         del self.kv  # the only reference: MXNet ends the servers when it goes
 
 
@@ -281,6 +269,17 @@ def with_every_row(array):
     """A row-sparse copy that holds rows of zeros too, as a server must."""
     every = mx.nd.arange(len(array), dtype="int64")
     return mx.nd.sparse.row_sparse_array((array, every), shape=array.shape)
+
+
+def role():
+    """Which of the processes that train together this one is, as `cluster.launch` says."""
+    try:
+        return os.environ["DMLC_ROLE"]
+    except KeyError as error:
+        raise UserError(
+            "--kvstore dist_sync and dist_async need several processes: start them with "
+            "'python -m cluster.launch', see docs/several_machines.md"
+        ) from error
 
 
 def serve():

@@ -3,7 +3,7 @@
 import re
 
 from datasets.dataset import SPLITS
-from pictures import curves, feature_maps, figure, gifs
+from pictures import curves, feature_maps, figure, gifs, page
 from process.console import say, warn
 from process.errors import Interrupted, UserError
 from process.files import write_atomically
@@ -107,11 +107,9 @@ class Album:
                 write_atomically(self.run.picture(f"{split}.gif"), gif)
         common = sorted(set.intersection(*map(set, parts.values()))) if parts else ()
         if common:
-            from pictures import epochs  # bokeh takes a second to import
-
             title = f"{self.run.prefix}, {dataset.name}"
             both = {name: [frames[epoch] for epoch in common] for name, frames in parts.items()}
-            content = epochs.page(both, title, dataset.names)
+            content = page.epochs_page(both, title, dataset.names)
             write_atomically(self.run.picture("epochs.html"), content)
 
     def title(self, split, epoch):

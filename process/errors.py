@@ -73,6 +73,13 @@ def note_signals():
             signal.signal(signum, note)
 
 
+def let_signals_end():
+    """Let a signal that is not ignored end this process at once from here on."""
+    for signum in SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+
+
 def check_signals():
     """Raise `Interrupted` if a signal has come."""
     if received:

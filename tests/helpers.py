@@ -3,9 +3,7 @@
 import contextlib
 import functools
 import gzip
-import os
 import resource
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -84,18 +82,3 @@ def write_idx(path, array):
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     content = header + array.astype(np.uint8).tobytes()
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-
-
-def environments(servers, workers):
-    """The environments of a scheduler, servers and workers on this machine, in this order."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    cluster = {
-        "DMLC_PS_ROOT_URI": "127.0.0.1",
-        "DMLC_PS_ROOT_PORT": str(port),
-        "DMLC_NUM_SERVER": str(servers),
-        "DMLC_NUM_WORKER": str(workers),
-    }
-    roles = ["scheduler"] + ["server"] * servers + ["worker"] * workers
-    return [{**os.environ, **cluster, "DMLC_ROLE": role} for role in roles]
