@@ -14,7 +14,6 @@ from datasets.layouts import list_splits
 from process.console import progress, warn
 from process.cores import physical_cores
 from process.errors import UserError, check_signals
-from process.files import check_memory
 
 UNREADABLE, NO_INK = "not a readable image", "no ink found"
 
@@ -61,7 +60,7 @@ def read(folder, size, color, prepare=False):
     Raises
     ------
     UserError
-        The folders are none of the above, a class has no image, or memory is too small.
+        The folders are none of the above, or a class has no image.
     """
     files, names = list_splits(folder)
     shape = (3 if color else 1, size, size)
@@ -109,7 +108,6 @@ def read_files(files, shape, prepare=False):
     """
     paths = [path for one in files for path in one]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, files)))
-    check_size(len(paths), shape)
     images, _, faults = decode_all(paths, shape, prepare)
     for fault in (UNREADABLE, NO_INK):
         skipped = [str(path) for path, each in zip(paths, faults) if each == fault]
@@ -122,12 +120,6 @@ def read_files(files, shape, prepare=False):
     if blank:
         warn(f"images of a single grey: {', '.join(map(str, blank))}")
     return part
-
-
-def check_size(count, shape):
-    """Raise UserError where so many images would take more than half of the free memory."""
-    what = f"the set of {count} images of {shape[1]} x {shape[2]} pixels"
-    check_memory(count * int(np.prod(shape)), what, ": choose a smaller --image_size")
 
 
 def decode(paths, shape, prepare=False):

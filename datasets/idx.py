@@ -10,7 +10,7 @@ import numpy as np
 
 from process.console import note, printable
 from process.errors import UserError
-from process.files import check_memory, open_regular
+from process.files import open_regular
 
 BYTES, INTEGERS = 0x08, 0x0C
 DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
@@ -106,7 +106,7 @@ def read_idx(path, axes, kinds):
     Raises
     ------
     UserError
-        It is something else, damaged, or larger than half of the free memory.
+        It is something else, or damaged.
     """
     with reading(path) as file:
         shape, dtype = read_header(path, file, axes, kinds)
@@ -148,15 +148,12 @@ def open_unpacked(path):
 
 
 def read_header(path, file, axes, kinds):
-    """The shape and the dtype of what follows in the file, if there is memory for it."""
+    """The shape and the dtype of what follows in the file."""
     magic = file.read(4)
     if len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes:
         sizes = file.read(4 * magic[3])
         if len(sizes) == 4 * magic[3]:
-            shape, dtype = tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
-            promised = math.prod(max(size, 1) for size in shape) * dtype.itemsize
-            check_memory(promised, f"what the header of {path} promises")
-            return shape, dtype
+            return tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
     numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
     raise UserError(
         f"{path} cannot be read: it is not an IDX file of {numbers} with "

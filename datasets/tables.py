@@ -1,7 +1,6 @@
 """MNIST and sets like it as beginners have them: Keras' mnist.npz, and Kaggle's train.csv."""
 
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,9 @@ import numpy as np
 from datasets.layouts import TEST_SHARE
 from process.console import printable, say
 from process.errors import UserError
-from process.files import check_memory
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of Keras' files
 COLUMNS_OF_TRAINING = ("train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
-INFLATED = 12  # bytes that a byte of CSV takes while it is read, at the most
 
 
 def find(folder):
@@ -66,7 +63,7 @@ def read(path):
     Raises
     ------
     UserError
-        The file is something else, damaged, or too large for the free memory.
+        The file is something else, or damaged.
     """
     if path.suffix.lower() == ".npz":
         return read_npz(path)
@@ -84,13 +81,8 @@ def read(path):
 def read_npz(path):
     """Both parts of a file of Keras."""
     try:
-        with zipfile.ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-        check_memory(size, path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS}
-    except UserError:
-        raise
     except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
         raise UserError(
             f"{path} cannot be read: a data set in this format has {', '.join(ARRAYS)} ({error})"
@@ -103,7 +95,6 @@ def read_npz(path):
 def read_csv(path):
     """A part from a table with a label and the pixels of an image in each row."""
     try:
-        check_memory(INFLATED * path.stat().st_size, path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a table without rows
             rows = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, ndmin=2)

@@ -64,7 +64,6 @@ def read_unknown(path, trained):
             raise UserError(f"{path}: its images are {images.shape[1:]}, not {shape}")
     else:
         paths = image_files([str(path)])
-        folders.check_size(len(paths), shape)
         decoded = folders.decode(paths, shape, trained.prepares)
         for fault in (folders.UNREADABLE, folders.NO_INK):
             count = sum(one.fault == fault for one in decoded)

@@ -6,8 +6,6 @@ import os
 import stat
 import tempfile
 
-import psutil
-
 from process.errors import UserError
 
 
@@ -108,22 +106,6 @@ def open_regular(path):
 
 
 def read_file(path):
-    """The bytes of a regular file; raises OSError also where they are more than half of the free
-    memory."""
+    """The bytes of a regular file."""
     with open_regular(path) as file:
-        if not fits_memory(os.fstat(file.fileno()).st_size):
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()
-
-
-def fits_memory(size, share=0.5):
-    """Whether so many bytes take no more than this share of the free memory, by default half."""
-    return size <= psutil.virtual_memory().available * share
-
-
-def check_memory(size, what, remedy="", share=0.5):
-    """Raise UserError where so many bytes, which `what` takes, are more than half of the free
-    memory, or than another `share` of it."""
-    if not fits_memory(size, share):
-        limit = "half of the free memory" if share == 0.5 else "the free memory"
-        raise UserError(f"{what} takes {size / 2**30:.1f} GiB, more than {limit}{remedy}")

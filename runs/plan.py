@@ -12,7 +12,7 @@ from process.files import new_name
 from recipe import EVAL_METHODS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
-from runs.size import check_split, check_step
+from runs.size import check_split
 from runs.trained import Trained, choose_dataset, open_run
 
 PARTS = {"step": 3, "cosine": 1}  # by schedule: how many times --lr_step a training has
@@ -83,7 +83,6 @@ def planned(args, contexts, workers, second=False):
             plan = follow(shared, args, run, contexts)
         if plan:
             check_split(plan.dataset.train, plan.recipe, len(contexts), workers.size)
-            check_step(plan.dataset.train, plan.recipe, contexts, workers.size)
         yield plan
 
 

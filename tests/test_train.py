@@ -4,7 +4,6 @@ import itertools
 import json
 import re
 import time
-from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -21,11 +20,11 @@ from cluster.workers import Alone
 from datasets.dataset import Split
 from datasets.warps import random_warps
 from learner import Learner, centers_of, get_params
-from process import console, files
+from process import console
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
 from runs import plan
-from runs.size import check_split, check_step
+from runs.size import check_split
 
 
 def new_learner(split, contexts, *flags):
@@ -211,29 +210,6 @@ def test_batches_whose_arrays_mxnet_cannot_hold_are_refused():
     check_images(4000, 28, batch_size=47_000, center_loss=True)
     check_images(200, 1000, batch_size=67)
     check_images(60_000, 28, num_classes=4_190_000)
-
-
-def test_a_step_that_takes_more_than_the_free_memory_is_refused(monkeypatch):
-    def check(free, batch=2, momentum=0.9, **flags):
-        monkeypatch.setattr(files.psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
-        images = np.broadcast_to(np.uint8(0), (3, 1, 1000, 1000))
-        recipe = Recipe(batch_size=batch, momentum=momentum, **flags)
-        check_step(Split(images, np.zeros(3)), recipe, [mx.cpu()])
-
-    # LeNet++ has 240 numbers for each pixel of an image, and as many gradients.
-    check(free=4.1e9)
-    check(free=2.1e9, batch=1)
-    for free, flags in ((3.8e9, {}), (43e9, {"model": "lenet"})):
-        with pytest.raises(UserError, match="more than the free memory.*--batch_size, --image_"):
-            check(free, **flags)
-    check(43e9, model="lenet", momentum=0)
-
-
-@pytest.mark.parametrize("flags", [{"model": "lenet"}, {"feature_size": 512}])
-def test_a_layer_that_mxnet_cannot_hold_is_refused(flags):
-    images = np.broadcast_to(np.uint8(0), (2, 1, 2000, 2000))
-    with pytest.raises(UserError, match="2000 x 2000 pixels need a layer of .*--image_size"):
-        check_step(Split(images, np.zeros(2)), Recipe(**flags), [mx.gpu()])
 
 
 def test_an_evaluation_takes_batches_that_fit(monkeypatch):

@@ -16,8 +16,7 @@ import data
 from datasets import folders, images, layouts
 from datasets.dataset import Split, edge_of
 from datasets.warps import random_warps
-from process import errors, files
-from process.errors import UserError
+from process import errors
 from recipe import Network
 
 ONE = ("--data_dir", "own", *QUICK)
@@ -284,15 +283,6 @@ def test_flags_that_do_not_go_with_the_data(cli, own):
     )
     done = cli("--train", "--data_dir", "digits", "--color", *QUICK)
     assert_one_line(done, "--color are for folders of images")
-
-
-def test_more_images_than_memory_are_refused_with_their_size(own, monkeypatch):
-    class Little:
-        available = 40_000
-
-    with pytest.raises(UserError, match="24 images of 128 x 128 pixels takes .* GiB.*--image_size"):
-        monkeypatch.setattr(files.psutil, "virtual_memory", Little)
-        folders.read_files([list((own / "train" / "a").iterdir())] * 2, (1, 128, 128))
 
 
 def test_white_strokes_on_transparency_are_seen(tmp_path):

@@ -117,17 +117,6 @@ def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     assert run.best.read_bytes() == params.pack(second) and not new_name(run.best).exists()
 
 
-def test_a_commit_keeps_files_that_are_larger_than_the_free_memory(tmp_path, monkeypatch):
-    class Little:
-        available = 10
-
-    run, written = Run("run", tmp_path, tmp_path), {"a": np.ones(100, np.float32)}
-    with monkeypatch.context() as patch:
-        patch.setattr(files.psutil, "virtual_memory", Little)
-        run.commit(one_epoch(), {run.best: written})
-    assert_same(run.read_params(run.best, run.read_record()), written)
-
-
 def test_what_cannot_be_read_just_now_is_not_removed(tmp_path, monkeypatch):
     run, record = Run("run", tmp_path, tmp_path), one_epoch()
     run.commit(record, {run.best: {"a": np.ones(1, np.float32)}})
