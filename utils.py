@@ -87,9 +87,7 @@ def nearest_center(features, centers, columns=2048, block=2**21):
     """Find the center nearest to each feature, by Euclidean distance.
 
     Memory beside input and output is that of a block of distances. They are compared in double
-    precision: in single precision ||c||^2 - 2 x.c loses what tells near centers apart. It is good
-    enough to find the features of which a block of centers cannot hold the nearest one, and these
-    are nearly all once some blocks are done.
+    precision: in single precision ||c||^2 - 2 x.c loses what tells near centers apart.
 
     Parameters
     ----------
@@ -110,47 +108,15 @@ def nearest_center(features, centers, columns=2048, block=2**21):
         center = centers[column : column + columns].astype(np.float64)
         square = (center**2).sum(axis=1)
         for row in range(0, len(features), rows):
-            part = np.arange(row, min(row + rows, len(features)))
-            if column:
-                part = part[may_be_nearer(features[part], center, square, smallest[part])]
+            part = slice(row, row + rows)
             distance = features[part].astype(np.float64) @ (-2 * center.T)
             distance += square  # without ||x||^2, which is the same for every center
             index = distance.argmin(axis=1)
             distance = distance[np.arange(len(index)), index]
             nearer = distance < smallest[part]
-            nearest[part[nearer]] = column + index[nearer]
-            smallest[part[nearer]] = distance[nearer]
+            nearest[part][nearer] = column + index[nearer]
+            smallest[part][nearer] = distance[nearer]
     return nearest
-
-
-def may_be_nearer(features, center, square, smallest):
-    """Which features may have ||c||^2 - 2 x.c below `smallest` for a center c of a block.
-
-    Single precision, with unit roundoff u = 2^-24, is off by at most e, and a feature is ruled out
-    where all its values are more than e above `smallest`. The value is a sum of d + 1 products
-    whose factors are rounded to single precision first, so that each term is rounded d + 3 times
-    at the most, in whatever order they are added (Higham, "Accuracy and Stability of Numerical
-    Algorithms", 2002, Section 3.1): with n = d + 3 and gamma = n u / (1 - n u),
-
-        e <= gamma (2 sum_k |x_k c_k| + ||c||^2) <= gamma (2 ||x|| ||c|| + ||c||^2).
-
-    Gamma is taken for n = d + 4; the rest is more than the errors of double precision, which are
-    2^29 times as small. What underflows adds less than 2^-126 to a factor or to a product. Where
-    single precision could overflow nothing is ruled out.
-    """
-    size = features.shape[1]
-    gamma = (size + 4) * 2**-24 / (1 - (size + 4) * 2**-24)
-    length = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
-    longest = np.sqrt(square.max())
-    terms = 2 * length * longest + longest**2
-    error = gamma * terms + 2.0**-126 * size * (1 + 2 * length + 3 * longest)
-    limit = np.where(terms < 1e38, smallest + error, np.inf)
-    with np.errstate(over="ignore", invalid="ignore"):
-        left = np.ones((len(features), size + 1), np.float32)
-        left[:, :-1] = features
-        right = np.concatenate([-2 * center, square[:, None]], axis=1).astype(np.float32)
-        least = (left @ right.T).min(axis=1)
-        return ~(least > limit)  # with NaN too
 
 
 def accuracies(answers, labels):

@@ -52,14 +52,6 @@ def test_near_ties_are_decided_in_double_precision(size, seed, scale, offset, ki
         assert nearest[number] == first or size > 2
 
 
-def test_single_precision_rules_out_what_is_far_and_nothing_else():
-    center = np.array([[1.0, 0], [0, 1]])
-    features = np.array([[1, 0], [1, 0], [1, 0], [3e38, 0]], np.float32)
-    smallest = np.array([-1.1, -1 - 2.0**-24, -1 + 2.0**-40, -2e39])
-    possible = utils.may_be_nearer(features, center, np.ones(2), smallest)
-    assert possible.tolist() == [False, True, True, True]
-
-
 def test_of_equally_near_centers_the_first_wins():
     centers = np.array([[1, 0], [-1, 0], [1, 0]], np.float32)
     features = np.array([[0, 5], [1, 0]], np.float32)
