@@ -63,7 +63,7 @@ def ink_of(picture):
         return 0.0, None
     areas = np.bincount(labels.ravel())[1:]
     edge = np.bincount(border(labels), minlength=count + 1)[1:]
-    areas = np.where(edge > 0.06 * border(labels).size, 0, areas)  # the table below the paper
+    areas = np.where(edge > np.sqrt(areas), 0, areas)  # a shadow, or the table below the paper
     if areas.max() < 8 or areas.max() < 0.5 * areas.sum():  # a texture
         return 0.0, None
     mask = np.isin(labels, 1 + np.flatnonzero(areas >= max(8, SMALLEST * areas.max())))
