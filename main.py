@@ -8,10 +8,9 @@ from dataclasses import fields
 
 import recipe
 from process import arguments
-from process.console import fail, note, occupy_closed_streams
-from process.endings import explain
-from process.errors import Interrupted, let_signals_end, noting_signals
-from process.startup import prepare_matplotlib, prepare_mxnet, prepare_onnx
+from process.console import fail, note
+from process.errors import Interrupted, explain, let_signals_end, noting_signals
+from process.startup import prepare_mxnet, prepare_onnx
 from process.typed import Range
 
 
@@ -51,7 +50,6 @@ def act(args):
     """Run the actions in the order of `ACTIONS`."""
     alone = args.kvstore == "device"
     prepare_mxnet()
-    prepare_matplotlib()
     # Not before the flags are known to be right: MXNet takes seconds to import.
     from cluster.workers import Alone, Workers, role, serve
 
@@ -342,5 +340,4 @@ def new_parser():
 
 
 if __name__ == "__main__":
-    occupy_closed_streams()
     sys.exit(main())

@@ -7,7 +7,7 @@ import sys
 
 from process.cores import physical_cores
 from process.errors import UserError
-from process.startup import how_to_install
+from process.libraries import how_to_install
 
 PARTS = ("training", "augment", "epoch", "centers", "knn", "startup", "growth", "cluster")
 

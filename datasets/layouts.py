@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from datasets.images import FORMATS
-from process.console import is_harmless, printable, say, warn
+from process.console import printable, say, warn
 from process.errors import UserError, check_signals
 
 FOLDERS = {  # what the folders of a set's parts may be called, in any case
@@ -116,8 +116,11 @@ def fault_of(name):
         return "images that are refused are called unknown"
     if len(name) > LONGEST_NAME:
         return f"it has more than {LONGEST_NAME} characters"
-    odd = next((character for character in name if not is_harmless(character)), None)
-    return odd and f"it has the character {printable(odd)}, which cannot be printed"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return f"it is no UTF-8 ({printable(name)})"
+    return None
 
 
 def list_splits(folder):

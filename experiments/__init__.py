@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from process.console import OutputLost, abandon_output, note, say
-from process.errors import UserError
-from process.startup import how_to_install
+from process.console import note, say
+from process.errors import OutputLost, UserError
+from process.libraries import how_to_install
 
 try:
     import numpy  # noqa: F401
@@ -25,13 +25,10 @@ def answer(name, work, *args):
         text = work(*args)
         if text is not None:
             say(text)
-    except (UserError, OSError) as error:
+    except (UserError, OutputLost, OSError) as error:
         sys.exit(f"{name}: error: {error}")
     except ModuleNotFoundError as error:
         sys.exit(f"{name}: error: {how_to_install(error)}")
-    except OutputLost as error:
-        abandon_output()
-        sys.exit(f"{name}: error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 

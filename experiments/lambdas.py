@@ -13,7 +13,7 @@ import main
 from experiments import answer_flags, read_alike, run_main
 from process.console import table
 from process.errors import UserError
-from process.startup import prepare_matplotlib, prepare_mxnet
+from process.startup import prepare_mxnet
 
 LAMBDAS = (0.001, 0.01, 0.1, 1)
 FLAGS = ("--train", "--center_loss", "--formulation", "paper", "--model", "lenet", "--plotting")
@@ -30,7 +30,6 @@ def draw(flags):
     for lmbd, prefix in zip(LAMBDAS, prefixes):
         run_main(*FLAGS, *flags, "--lmbd", lmbd, f"--prefix={prefix}", "--resume")
     prepare_mxnet()
-    prepare_matplotlib()
     import numpy as np
 
     from pictures.feature_maps import grid, read_dots

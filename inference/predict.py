@@ -44,7 +44,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     net, centers = trained.on(ctx)
     broken, unlike = [], 0
     if form == "csv":
-        say(line(COLUMNS, "csv"), exact=True)
+        say(line(COLUMNS, "csv"))
     size = min(AT_ONCE, max(1, BYTES_AT_ONCE // math.prod(trained.image_shape)))
     for start in range(0, len(paths), size):
         check_signals()
@@ -61,7 +61,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
             row = next(answered) if one.fault is None else (None,) * (len(COLUMNS) - 1)
             text = line((str(path), *row), form, method, one)
             if text is not None:
-                say(text, exact=form == "csv")
+                say(text)
     if unlike:
         warn(trained.unlike_in_words(unlike, f"of {len(paths)} images"))
     if broken:

@@ -8,34 +8,27 @@ import sys
 import threading
 import time
 
-from process.errors import Ended
+from process.errors import OutputLost
 
 LOCK = threading.RLock()  # between progress bars
 
 tag = ""  # in front of every line, where several processes write to one terminal
 
 
-class OutputLost(Ended):
-    """Standard output cannot be written any more: its reader has gone, or the disk is full."""
-
-
-def say(text, exact=False):
-    """Print to standard output, now; with `exact` the bytes of file names stay as they are, unless
-    they go to a terminal."""
+def say(text):
+    """Print to standard output, now; raises OutputLost where that cannot be written any more."""
     try:
-        if exact and hasattr(sys.stdout, "buffer") and not sys.stdout.isatty():
-            sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "surrogateescape"))
-            sys.stdout.flush()
-        else:
-            write(text, sys.stdout)
-    except BrokenPipeError as error:
-        raise OutputLost("the output was closed") from error
+        write(text, sys.stdout)
     except (OSError, ValueError) as error:
-        raise OutputLost(f"the output cannot be written ({error})") from error
+        with contextlib.suppress(OSError, ValueError):  # or Python's end would write it again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        closed = isinstance(error, BrokenPipeError)
+        fault = "was closed" if closed else f"cannot be written ({error})"
+        raise OutputLost(f"the output {fault}") from error
 
 
 def note(text):
-    """Print to standard error, if that is possible: nothing said there is worth an end."""
+    """Print to standard error; a note that cannot be printed does not end the program."""
     with contextlib.suppress(OSError, ValueError):
         write(text, sys.stderr)
 
@@ -78,12 +71,6 @@ def as_csv(rows):
     return file.getvalue()
 
 
-def is_harmless(name):
-    """Whether a terminal can show a name as it is; joiners are not printable, but emoji and some
-    scripts are written with them."""
-    return name.translate(dict.fromkeys((0x200C, 0x200D))).isprintable()
-
-
 def printable(text):
     """A text that may hold anything, such as a path, as one line that harms no terminal."""
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
@@ -103,46 +90,13 @@ def say_when_it_ends(seconds):
 
 
 def progress(items=None, disable=None, **kwargs):
-    """A progress bar of tqdm, by default where there is a terminal; it may be lost."""
+    """A progress bar of tqdm, where there is a terminal."""
     from tqdm import tqdm
 
     # Its own is a semaphore too, of which Python 3.14 warns where the process ends early.
     tqdm.set_lock(LOCK)
-    return tqdm(items, file=Lossy(sys.stderr), leave=False, disable=disable, **kwargs)
-
-
-class Lossy:
-    """A stream whose failures are nobody's concern."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def write(self, text):
-        with contextlib.suppress(OSError, ValueError):
-            self.stream.write(text)
-
-    def flush(self):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            self.stream.flush()
-
-    def isatty(self):
-        return getattr(self.stream, "isatty", lambda: False)()
-
-    def __getattr__(self, name):
-        return getattr(self.stream, name)
-
-
-def occupy_closed_streams():
-    """Keep the numbers of closed standard streams, or a file opened later would get what is said
-    there, by MXNet for example."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
-def abandon_output():
-    """Let what cannot be written vanish, so that the end of the process does not try it again."""
-    with contextlib.suppress(OSError, ValueError):  # it may be no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    disable = disable or not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty()
+    try:
+        return tqdm(items, file=sys.stderr, leave=False, disable=disable, **kwargs)
+    except OSError:  # the terminal has gone
+        return tqdm(items, disable=True, **kwargs)

@@ -1,8 +1,14 @@
-"""What ends the program early: errors that the user can mend, and signals."""
+"""What ends the program early, and what that means to the user: one line, and an exit status."""
 
+import atexit
 import contextlib
+import os
+import re
+import shlex
 import signal
 import threading
+
+from process.libraries import how_to_install
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -29,12 +35,52 @@ class UserError(Ended):
     """Something that the person at the keyboard can mend; its text is one line that says how."""
 
 
+class OutputLost(Ended):
+    """Standard output cannot be written any more: its reader has gone, or the disk is full."""
+
+
 class Interrupted(Ended):
     """SIGINT or SIGTERM has come."""
 
     def __init__(self, signum):
         super().__init__(signum)
         self.signum = signum
+
+
+def explain(error, argv):
+    """Say what ended the command `argv`: a line, None for a second Ctrl-C, and an exit status.
+
+    Both are None for a bug.
+    """
+    if isinstance(error, UserError):
+        return str(error), 1
+    if isinstance(error, Interrupted):
+        resume = ["--resume"] if error.resume and "--resume" not in argv else []
+        command = shlex.join(["python", "main.py", *argv, *resume])
+        where = f": {error.kept}. To go on" if error.kept else ". The same command again"
+        return f"Interrupted{where}: {command}", 128 + error.signum
+    if isinstance(error, KeyboardInterrupt):
+        return None, 130
+    if isinstance(error, OutputLost):
+        return f"{error.args[0]}{'; --resume goes on' * error.resume}", 1
+    if isinstance(error, ModuleNotFoundError):
+        return how_to_install(error), 1
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error), 1
+    if lacks_memory(error):
+        if not isinstance(error, MemoryError):
+            atexit.register(os._exit, 1)  # MXNet's end would raise the error again
+        advice = "try a lower --batch_size, --num_classes or --feature_size"
+        return f"not enough memory: {advice}", 1
+    return None, None
+
+
+def lacks_memory(error):
+    """Whether an error means that memory ran out; MXNet has no class of its own for it."""
+    signs = "(?<!illegal m)emory|bad_alloc|AlignedMalloc|temporarily unavailable"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search(signs, str(error)) is not None
+    )
 
 
 # The signals so far, and what they did before; both belong to the process, as signals do.

@@ -1,8 +1,9 @@
-"""Native libraries: loading those of CUDA, and what to do where MXNet cannot be loaded."""
+"""Packages and native libraries: loading those of CUDA, and what to do about a missing one."""
 
 import ctypes
+import importlib.metadata
 import importlib.util
-import platform
+import sys
 from pathlib import Path
 
 CUDA_LIBRARIES = (  # in the order in which one needs the other
@@ -18,13 +19,7 @@ CUDA_LIBRARIES = (  # in the order in which one needs the other
     "cudnn/lib/libcudnn.so.8",
     "nccl/lib/libnccl.so.2",
 )
-SYSTEM_PACKAGES = {  # of Debian and Ubuntu; of Fedora
-    "libgomp": ("libgomp1 libquadmath0", "libgomp libquadmath"),
-    "libquadmath": ("libgomp1 libquadmath0", "libgomp libquadmath"),
-    "libstdc++": ("libstdc++6", "libstdc++"),
-}
-ARM_LIBRARIES = ("libarmpl", "libamath", "libastring")
-CONTAINER = "run it in a container for x86-64: docker run --platform linux/amd64"
+CONTAINER = "run it in a container: docker run --platform linux/amd64"
 
 
 def load_cuda_libraries():
@@ -41,48 +36,43 @@ def load_cuda_libraries():
 
 
 def how_to_load(error):
-    """What brings the library that an OSError of loading MXNet says is missing.
-
-    Parameters
-    ----------
-    error : OSError
-        As `ctypes.CDLL` raises it: "libgomp.so.1: cannot open shared object file: ...".
-
-    Returns
-    -------
-    str
-    """
+    """What to do about an OSError of loading MXNet, such as "libgomp.so.1: cannot open ..."."""
     library, _, rest = str(error).partition(": ")
-    name = Path(library).name.partition(".so")[0]
     if "No such file" not in rest:
-        return where_mxnet_runs() or (
-            "install it anew with 'pip install --force-reinstall --no-deps mxnet==1.9.1'"
-        )
-    if name.startswith(ARM_LIBRARIES):
-        return f"its build for aarch64 needs the Arm Performance Libraries. Or {CONTAINER}"
-    if name in SYSTEM_PACKAGES:
-        debian, fedora = SYSTEM_PACKAGES[name]
-        return f"on Debian or Ubuntu 'apt-get install {debian}', on Fedora 'dnf install {fedora}'"
-    if name == "libcuda":
+        return "install it anew with 'pip install --force-reinstall --no-deps mxnet==1.9.1'"
+    if library == "libcuda.so.1":
         return (
             "mxnet-cu112 needs an NVIDIA driver. Without a GPU 'pip uninstall mxnet-cu112' and "
             "'pip install --no-deps mxnet==1.9.1'"
         )
-    if any(name == Path(path).name.partition(".so")[0] for path in CUDA_LIBRARIES):
+    if library in [Path(path).name for path in CUDA_LIBRARIES]:
         return "mxnet-cu112 needs CUDA 11: 'pip install -r requirements-gpu.txt' brings it"
-    return where_mxnet_runs() or f"install the system's package that holds {library}"
+    return (
+        f"install the system's package that holds {library} (on Debian or Ubuntu 'apt-get install "
+        f"libgomp1 libquadmath0 libstdc++6'), or {CONTAINER}"
+    )
 
 
-def where_mxnet_runs():
-    """What to do on a machine for which there is no MXNet; None where there is one."""
-    system, machine = platform.system(), platform.machine()
-    if system == "Windows":
-        return "there is no MXNet 1.9.1 for Windows: use WSL"
-    if machine.lower() not in ("x86_64", "amd64"):
-        return f"there is no MXNet 1.9.1 for {system} on {machine}: {CONTAINER}"
-    if system == "Linux" and platform.libc_ver()[0] != "glibc":
-        return (
-            "MXNet needs glibc, which this Linux, such as Alpine, lacks: use another image, such "
-            "as python:3.13-slim"
-        )
-    return None
+def how_to_install(error):
+    """What to do about a ModuleNotFoundError."""
+    package = (error.name or "").partition(".")[0]
+    gpu = installed("nvidia-cudnn-cu11")
+    command = f"pip install -r requirements{'-gpu' * gpu}.txt"
+    note = ""
+    if package in ("mxnet", "mlxtend"):
+        command = f"pip install --no-deps mxnet{'-cu112' * gpu}==1.9.1 mlxtend"
+        note = f", which needs x86-64 and Linux, WSL or macOS; elsewhere {CONTAINER}"
+    if package in ("onnx", "onnxruntime"):
+        command = "pip install -r requirements-export.txt"
+    if package == "onnxruntime" and sys.version_info >= (3, 15):
+        command = "pip install onnxruntime"
+        note = ", or use Python 3.14 if there is none for 3.15 yet"
+    return f"{error}: run '{command}' first{note}"
+
+
+def installed(name):
+    """Whether a package is installed."""
+    try:
+        return bool(importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return False

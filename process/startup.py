@@ -1,21 +1,14 @@
-"""What must happen before MXNet and matplotlib are imported."""
+"""What must happen before MXNet and onnx are imported."""
 
 import contextlib
 import importlib
-import importlib.metadata
 import os
 import sys
-import threading
 import types
 
-from process.console import warn
 from process.cores import physical_cores
 from process.errors import UserError
-from process.libraries import how_to_load, load_cuda_libraries, where_mxnet_runs
-
-LEAST_MEMORY = 2 * 10**9  # bytes of addresses, with less of which MXNet crashes or hangs
-
-MXNET_THREADS = 6  # beside those of OpenMP; where one cannot be started MXNet aborts
+from process.libraries import how_to_load, load_cuda_libraries
 
 THREADS = {
     # A copy above this size is made by an OpenMP team of another engine thread. libgomp then counts
@@ -30,19 +23,9 @@ THREADS = {
 def prepare_mxnet():
     """Import MXNet, and let it use every core well; call it before anything else imports MXNet.
 
-    Raises
-    ------
-    UserError
-        MXNet cannot be loaded.
+    Raises UserError where it cannot be loaded.
     """
-    if installed("mxnet") and installed("mxnet-cu112"):
-        warn(
-            "mxnet and mxnet-cu112 are both installed, and share their files: uninstall both, "
-            "then install one"
-        )
-    check_address_space()
     use_physical_cores()
-    check_threads(MXNET_THREADS + int(os.environ["OMP_NUM_THREADS"]))
     tune_threads()
     role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
     try:
@@ -62,23 +45,9 @@ def prepare_mxnet():
         os.environ["DMLC_ROLE"] = role
 
 
-def check_address_space():
-    """Raise UserError where this process may have less memory than MXNet needs."""
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY:
-        raise UserError(
-            f"MXNet needs {LEAST_MEMORY / 1e9:.0f} GB of addresses, and this process may have "
-            f"{limit / 1e9:.1f}: raise the limit with ulimit -v"
-        )
-
-
 @contextlib.contextmanager
 def hidden(*packages):
-    """Hide packages from MXNet, which imports these for what nobody here uses, in half its time."""
+    """Hide packages that take half of MXNet's import time, and are not needed here."""
     names = [name for name in packages if name not in sys.modules]
     sys.modules.update(dict.fromkeys(names))
     try:
@@ -93,71 +62,10 @@ def one_line(error):
     return " ".join(str(error).split())
 
 
-def check_threads(count):
-    """Raise UserError unless this process may start so many threads beside those it has."""
-    threads, release = [], threading.Event()
-    try:
-        for _ in range(count):
-            thread = threading.Thread(target=release.wait, daemon=True)
-            thread.start()
-            threads.append(thread)
-    except RuntimeError as error:
-        raise UserError(
-            f"MXNet needs {count} threads, and this process may start {len(threads)}: raise the "
-            "limit with ulimit -u, or lower OMP_NUM_THREADS"
-        ) from error
-    finally:
-        release.set()
-        for thread in threads:
-            thread.join()
-
-
-def installed(name):
-    """Whether a package is installed."""
-    try:
-        return bool(importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-
-
-def how_to_install(error):
-    """What to do about a ModuleNotFoundError."""
-    package = (error.name or "").partition(".")[0]
-    gpu = installed("nvidia-cudnn-cu11")
-    command = f"pip install -r requirements{'-gpu' * gpu}.txt"
-    if package == "mxnet" and where_mxnet_runs():
-        return f"{error}: {where_mxnet_runs()}"
-    if package in ("mxnet", "mlxtend"):
-        command = f"pip install --no-deps mxnet{'-cu112' * gpu}==1.9.1 mlxtend"
-    if package in ("onnx", "onnxruntime"):
-        command = "pip install -r requirements-export.txt"
-    if package == "onnxruntime" and sys.version_info >= (3, 15):
-        command = "pip install onnxruntime"
-        return f"{error}: run '{command}' first, or use Python 3.14 if there is none for 3.15 yet"
-    return f"{error}: run '{command}' first"
-
-
-def prepare_matplotlib():
-    """Make ``import matplotlib`` work where MPLBACKEND names a backend that is not here, such as
-    that of a Jupyter kernel; none is needed."""
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        import matplotlib
-    except ValueError as error:  # such as a matplotlibrc that is no text
-        raise UserError(f"matplotlib cannot be loaded: {one_line(error)}") from error
-    if backend is not None:
-        os.environ["MPLBACKEND"] = backend
-        with contextlib.suppress(ValueError):
-            matplotlib.rcParams["backend"] = backend
-
-
 def prepare_onnx():
-    """Make ``import onnx`` and ``import onnxruntime`` work, and give MXNet its onnx.mapping.
+    """Import onnx and onnxruntime, and give MXNet its onnx.mapping.
 
-    Raises
-    ------
-    UserError
-        One of them is installed, but cannot be loaded.
+    Raises UserError where one of them is installed, but cannot be loaded.
     """
     for name in ("onnx", "onnxruntime"):
         try:

@@ -3,15 +3,12 @@
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import QUICK, ROOT, assert_one_line, mnist5k, run, write_idx
+from helpers import QUICK, assert_one_line, mnist5k, run, write_idx
 from PIL import Image
 
 import utils
@@ -293,15 +290,6 @@ def test_letters_are_no_digits(tmp_path):
     assert ink.sum(axis=1).min() > 0 and len(np.unique(ink, axis=0)) == len(images)
     rows = (ink.reshape(-1, 28, 28).sum(axis=2) * np.arange(28)).sum(axis=1) / ink.sum(axis=1)
     assert np.abs(rows - 13.5).max() <= 1  # their centers of mass
-
-
-def test_names_that_are_no_text_stay_as_they_are_in_csv(tmp_path):
-    write_some(tmp_path / "some", count=1)
-    odd = os.fsencode(tmp_path / "some") + b"/\xff.png"
-    os.rename(tmp_path / "some" / "0-0.png", odd)
-    command = [sys.executable, str(ROOT / "main.py"), "--predict", "some", "--format", "csv"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True)
-    assert done.returncode == 0 and done.stdout.splitlines()[1].startswith(b"some/\xff.png,0,")
 
 
 def test_large_images_are_read_few_at_a_time(trained, tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 from helpers import QUICK, ROOT, assert_one_line, run, write_digits
@@ -14,8 +13,7 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 import evaluation
 import main
 import train
-from process import errors, startup
-from process.errors import UserError
+from process import errors
 from runs.run import Run
 
 pytestmark = pytest.mark.slow
@@ -111,10 +109,9 @@ def test_a_progress_bar_that_is_lost_stops_nothing(cli, monkeypatch):
 
 def test_a_backend_that_is_not_here_is_none_of_our_business(tmp_path, monkeypatch):
     write_digits(tmp_path / "digits")
-    for backend in ("module://no_such_module.backend_inline", "NoSuchBackend"):
-        monkeypatch.setenv("MPLBACKEND", backend)
-        done = run(*COMMAND, "--plotting", cwd=tmp_path)
-        assert done.status == 0 and done.err == "", done.err
+    monkeypatch.setenv("MPLBACKEND", "module://no_such_module.backend_inline")
+    done = run(*COMMAND, "--plotting", cwd=tmp_path)
+    assert done.status == 0 and done.err == "", done.err
 
 
 def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
@@ -126,31 +123,6 @@ def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
 
         monkeypatch.setattr(evaluation, "classify", fail)
         assert_one_line(trained("--test", "--data_dir", "digits"), "not enough memory")
-
-
-def test_a_limit_that_mxnet_would_crash_at_is_named(tmp_path):
-    for limit in (1_300_000_000, 1_999_999_999):
-        done = run(
-            "--test", cwd=tmp_path,
-            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
-        )  # fmt: skip
-        assert_one_line(done, "MXNet needs 2 GB", "ulimit -v")
-
-
-def test_a_limit_of_threads_that_mxnet_would_abort_at_is_named(monkeypatch):
-    start, started = threading.Thread.start, []
-
-    def limited(thread):
-        if len(started) == 5:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", limited)
-        with pytest.raises(UserError, match="needs .* threads, and this process may start 5: "):
-            startup.prepare_mxnet()
-    assert not any(thread.is_alive() for thread in started)
 
 
 def test_a_large_set_where_memory_is_limited(tmp_path):
@@ -241,11 +213,3 @@ assert signal.getsignal(signal.SIGINT) is before
 print("alive")
 """
     assert python(script, tmp_path).stdout == "alive\n"
-
-
-def test_a_matplotlibrc_that_is_no_text_is_no_traceback(tmp_path):
-    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe\0")
-    done = run("--test", "--prefix", "nope", cwd=tmp_path)
-    named, ours = done.err.splitlines()  # matplotlib itself says which file it is
-    assert done.status == 1 and "matplotlibrc" in named
-    assert ours.startswith("main.py: error: matplotlib cannot be loaded")
