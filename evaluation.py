@@ -13,7 +13,7 @@ from pictures.test_set import draw_test_set
 from process.console import aligned, as_csv, say, table
 from process.files import make_folder, write_together
 from recipe import EVAL_METHODS
-from utils import accuracies, classify, tightness
+from utils import accuracies, tightness
 
 MAX_PRINTED = 21  # lines of a table of classes
 TEST_FILES = {"png": "Feature map", "csv": "Classes", "html": "To explore the test images"}
@@ -42,9 +42,9 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         Anything that the user can mend.
     """
     run, words = trained.run, EVAL_METHODS[method].words
-    net, centers = trained.on(ctx, dataset.shape)
+    loaded = trained.on(ctx, dataset.shape)
     began = time.perf_counter()
-    answers = classify(net, centers, dataset.test.images, ctx, trained.classes)
+    answers = loaded.answer(dataset.test.images)
     accuracy = accuracies(answers, dataset.test.labels)
     seconds = time.perf_counter() - began
     say(f"{run.best} on {dataset.name}, by {words}")
@@ -55,10 +55,10 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     elif not plotting:
         say(f"{len(rows) - 1} classes: with --plotting a table says which are confused")
     if unknown:
-        say(tell_unknown(unknown, trained, net, centers, ctx, answers, share))
+        say(tell_unknown(unknown, trained, loaded, answers, share))
     if plotting:
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
-        files = draw_test_set(trained, dataset, answers, centers, title, words)
+        files = draw_test_set(trained, dataset, answers, loaded.centers, title, words)
         files["csv"] = as_csv(rows).encode()
         make_folder(run.out_dir)
         paths = {kind: run.picture(f"test.{kind}") for kind in files}
@@ -85,10 +85,10 @@ def compare(trained, dataset, ctx, out_dir):
     """
     rows = {split: [] for split in SPLITS}
     for each in trained:
-        net, centers = each.on(ctx, dataset.shape)
+        loaded = each.on(ctx, dataset.shape)
         for split in SPLITS:
-            answers = classify(net, centers, getattr(dataset, split).images, ctx, each.classes)
-            rows[split].append(Row.of(each, dataset, split, answers, centers))
+            answers = loaded.answer(getattr(dataset, split).images)
+            rows[split].append(Row.of(each, dataset, split, answers, loaded.centers))
     pictures, texts = {}, []
     for split, words in SPLITS.items():
         labels = getattr(dataset, split).labels

@@ -97,11 +97,17 @@ def run_of(args, prefix=None):
 def train(args, workers, second=False):
     """Train a run, or its second training."""
     from learner import choose_contexts
-    from runs.plan import planned
+    from runs.plan import Request, planned
     from train import train
 
-    contexts = choose_contexts(args.use_gpu, args.gpus)
-    with planned(args, contexts, workers, second) as plan:
+    run, first = run_of(args), None
+    if second:
+        run, first = run_of(args, f"{args.prefix}-second"), run
+    actions = tuple(filter(vars(args).get, TRAINING))
+    request = Request(
+        run, first, actions, args.resume, args.given, args.epochs, args.dataset, args.data_dir
+    )
+    with planned(request, choose_contexts(args.use_gpu, args.gpus), workers) as plan:
         if plan is not None:
             train(plan, workers)
 

@@ -7,7 +7,6 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
-from process import typed
 from process.errors import UserError
 from process.typed import one_of, within
 
@@ -32,11 +31,6 @@ DATASETS = ("auto", "mnist", "fashion_mnist", "mnist5k")  # what data.READERS re
 # What float32, in which MXNet computes, holds with some room.
 SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
 LARGEST_INT = 2**31 - 1
-
-
-def fits(value):
-    """Whether a number at or above 0 fits float32 without becoming 0 or infinite."""
-    return value == 0 or SMALLEST_FLOAT <= value <= LARGEST_FLOAT
 
 
 @dataclass(frozen=True)
@@ -130,18 +124,6 @@ class Recipe(Network):
         if self.prepare == Network.prepare:  # not in older records
             dropped.add("prepare")
         return {name: value for name, value in asdict(self).items() if name not in dropped}
-
-    @classmethod
-    def read(cls, flags, action):
-        """The opposite of `flags`; raises ValueError where these are not this version's."""
-        second = action == "second_train"
-        recipe = typed.read(cls, {**flags, "second": second})
-        floats = [value for value in flags.values() if isinstance(value, float)]
-        if recipe.action != action or recipe.flags().keys() != flags.keys():
-            raise ValueError("other flags")
-        if not all(map(fits, floats)):
-            raise ValueError("a number that float32 does not hold")
-        return recipe
 
     def decayed(self, lr, progress):
         """A learning rate after so many epochs, which may be a fraction.

@@ -10,7 +10,6 @@ import numpy as np
 
 from process.console import warn
 from process.errors import UserError
-from process.typed import within
 from recipe import Network
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
@@ -48,12 +47,12 @@ class Fingerprint:
     """
 
     name: str
-    train: int = within(1)
-    test: int = within(1)
-    shape: List[int] = within(1, LARGEST_SIDE, length=(3, 3))
-    classes: List[int] = within(0, length=(1, 10**7))
+    train: int
+    test: int
+    shape: List[int]
+    classes: List[int]
     names: Optional[List[str]]
-    edge: int = within(0, 255)
+    edge: int
     sha256: str
 
 

@@ -39,7 +39,7 @@ def export(trained, share=None):
     UserError
         Anything that the user can mend.
     """
-    net, centers = trained.on(mx.cpu())
+    net, centers, *_ = trained.on(mx.cpu())
     threshold = None
     if share is not None or (trained.record and trained.record.best.distances):
         threshold = trained.threshold(REJECTED if share is None else share)

@@ -11,7 +11,6 @@ from datasets.dataset import edges
 from datasets.images import FORMATS
 from process.console import as_csv, printable, say, warn
 from process.errors import UserError, check_signals
-from utils import classify
 
 AT_ONCE, BYTES_AT_ONCE = 500, 2**25  # images that are read before they are answered
 COLUMNS = ("path", "class", "probability", "nearest_center", "distance", "class_prediction")
@@ -41,7 +40,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
         Anything that the user can mend; files that cannot be read are named at the end.
     """
     paths = image_files(paths)
-    net, centers = trained.on(ctx)
+    loaded = trained.on(ctx)
     broken, unlike = [], 0
     if form == "csv":
         say(line(COLUMNS, "csv"))
@@ -55,8 +54,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
         if any(one.fault is None for one in decoded):
             images = np.stack([one.pixels for one in decoded if one.fault is None])
             unlike += int(trained.is_unlike(edges(images)).sum())
-            answers = classify(net, centers, images, ctx, trained.classes)
-            answered = rows(trained, answers, method, threshold)
+            answered = rows(trained, loaded.answer(images), method, threshold)
         for path, one in zip(chunk, decoded):
             row = next(answered) if one.fault is None else (None,) * (len(COLUMNS) - 1)
             text = line((str(path), *row), form, method, one)

@@ -10,12 +10,11 @@ from datasets.images import FORMATS
 from inference.predict import image_files
 from process.console import warn
 from process.errors import UserError
-from utils import classify
 
 REJECTED = 0.05  # the share of test images whose distances count as too far, unless it is given
 
 
-def tell_unknown(path, trained, net, centers, ctx, known, share):
+def tell_unknown(path, trained, loaded, known, share):
     """How well images of no class are told from those of the test set.
 
     Parameters
@@ -23,8 +22,8 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
     path : str
         An IDX file of images, or images as `image_files` finds them.
     trained : runs.trained.Trained
-    net, centers, ctx
-        As for `utils.classify`.
+    loaded : runs.trained.Loaded
+        That run.
     known : utils.Answers
         Those to the test set.
     share : float or None
@@ -40,9 +39,9 @@ def tell_unknown(path, trained, net, centers, ctx, known, share):
 
     share = REJECTED if share is None else share
     images = read_unknown(Path(path), trained)
-    unknown = classify(net, centers, images, ctx, trained.classes)
+    unknown = loaded.answer(images)
     scores = {"largest class probability": (-known.probability, -unknown.probability)}
-    if centers is not None:
+    if known.distance is not None:
         scores["distance to the nearest center"] = (known.distance, unknown.distance)
     lines = [f"{len(images)} unknown images of {path}, {100 * share:g}% of the test set refused:"]
     for name, (ours, theirs) in scores.items():

@@ -20,6 +20,28 @@ STEPS_TO_A_FALL = 2000  # at least, by default
 
 
 @dataclass(frozen=True)
+class Request:
+    """What the user asks of a training: to train `run`, from the best network of `first` where that
+    is a second training, otherwise None. `given` are the flags of a recipe, `actions` the trainings
+    of the command, this one among them. What was not given is None.
+    """
+
+    run: Run
+    first: Optional[Run]
+    actions: tuple
+    resume: bool
+    given: dict
+    epochs: Optional[int]
+    dataset: Optional[str]
+    data_dir: Optional[str]
+
+    def load(self, recipe, record=None):
+        """The data set, that of the `record` where none is named."""
+        chosen = choose_dataset(self.dataset, self.data_dir, record)
+        return load_dataset(chosen, self.data_dir, recipe)
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be trained.
 
@@ -51,129 +73,112 @@ class Plan:
 
 
 @contextlib.contextmanager
-def planned(args, contexts, workers, second=False):
+def planned(request, contexts, workers):
     """Decide what is to be trained, for all workers alike, and lock the run meanwhile.
 
-    Parameters
-    ----------
-    args : argparse.Namespace
-        All flags, as `main.parse` gives them.
-    contexts : list of mxnet.Context
-    workers : cluster.workers.Alone or Workers
-        Rank 0 decides.
-    second : bool
-        Start from the best network of the run `prefix`, and write the run ``<prefix>-second``.
-
-    Yields
-    ------
-    Plan or None
-        None where all is finished already.
-
-    Raises
-    ------
-    UserError
-        Anything that the user can mend.
+    Yields a Plan, or None where all is finished already; raises UserError for anything that the
+    user can mend. Rank 0 of the `workers` decides, on the devices `contexts`.
     """
-    prefix = f"{args.prefix}-second" if second else args.prefix
-    run = Run(prefix, args.ckpt_dir, args.out_dir)
+    run = request.run
     with run.locked() if workers.leads else contextlib.nullcontext():
-        plan = decide(args, run, contexts, workers, second) if workers.leads else None
-        shared = workers.broadcast(plan and shared_part(plan, args))
+        plan = decide(request, contexts, workers) if workers.leads else None
+        shared = workers.broadcast(plan and shared_part(plan, request))
         if shared and not workers.leads:
-            plan = follow(shared, args, run, contexts)
+            plan = follow(shared, request, contexts)
         if plan:
             check_split(plan.dataset.train, plan.recipe, len(contexts), workers.size)
         yield plan
 
 
-def shared_part(plan, args):
+def shared_part(plan, request):
     """What other workers must know of a plan, as JSON can hold it."""
     return {
         "recipe": vars(plan.recipe),
         "epochs": plan.epochs,
         "first": plan.first,
-        "dataset": choose_dataset(args.dataset, args.data_dir, plan.record),
+        "dataset": choose_dataset(request.dataset, request.data_dir, plan.record),
         "sha256": plan.record.dataset.sha256,
     }
 
 
-def follow(shared, args, run, contexts):
+def follow(shared, request, contexts):
     """The plan of rank 0, with this machine's data."""
     recipe = Recipe(**shared["recipe"])
-    dataset = load_dataset(shared["dataset"], args.data_dir, recipe)
+    dataset = load_dataset(shared["dataset"], request.data_dir, recipe)
     if dataset.fingerprint.sha256 != shared["sha256"]:
         raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-    return Plan(run, recipe, shared["epochs"], shared["first"], dataset, contexts)
+    return Plan(request.run, recipe, shared["epochs"], shared["first"], dataset, contexts)
 
 
-def decide(args, run, contexts, workers, second):
+def decide(request, contexts, workers):
     """The plan of rank 0; None where all is finished already."""
+    run = request.run
     try:
         run.recover(run.read_record())
     except UserError:
-        if args.resume:  # without it a new run will take the place of what is damaged
+        if request.resume:  # without it a new run will take the place of what is damaged
             raise
-    record = resumable(args, run, second) if args.resume else None
-    source, recorded = None, None
-    if record:  # whose flags lack a default --prepare
-        recorded = {"prepare": record.recipe.prepare, **record.recipe.flags()}
-    given = args.given
-    if not record and second:
-        first = Run(args.prefix, args.ckpt_dir, args.out_dir)
-        source = open_run(first, given, needs_centers_for="--second_train")
-        recorded = vars(source.network)
-    elif not record:
-        given = {**count_classes(args.data_dir), **given}
-    prefix = run.prefix if record else args.prefix
-    recipe = Recipe.merge(given, recorded, prefix, second=second)
-    check_losses(recipe, args.second_train)
-    epochs = args.epochs or (record and record.epochs)
-    if record and is_finished(run, record, epochs):
+    record = resumable(request) if request.resume else None
+    if record:
+        return resumed(request, record, contexts, workers)
+    return (second if request.first else new)(request, contexts, workers)
+
+
+def resumed(request, record, contexts, workers):
+    """The plan of a run that goes on; None where it is finished."""
+    run = request.run
+    recorded = {"prepare": record.recipe.prepare, **record.recipe.flags()}
+    recipe = Recipe.merge(request.given, recorded, run.prefix, second=record.recipe.second)
+    check_losses(recipe, request)
+    record.epochs = request.epochs or record.epochs
+    if is_finished(run, record):
         say(f"{run.prefix}: all {len(record.history)} epochs are finished")
         return None
-    known = record or (source and source.record)
-    chosen = choose_dataset(args.dataset, args.data_dir, known)
-    dataset = load_dataset(chosen, args.data_dir, recipe)
+    dataset = request.load(recipe, record)
+    record.check_resumable(dataset, Surroundings.now(contexts, workers))
+    return Plan(run, recipe, record.epochs, len(record.history), dataset, contexts, record)
+
+
+def new(request, contexts, workers):
+    """The plan of a new run."""
+    recipe = Recipe.merge({**count_classes(request.data_dir), **request.given})
+    check_losses(recipe, request)
+    return begun(request, recipe, request.load(recipe), contexts, workers)
+
+
+def second(request, contexts, workers):
+    """The plan of a second training, which takes the network of the first as it is."""
+    source = open_run(request.first, request.given, needs_centers_for="--second_train")
+    recipe = Recipe.merge(request.given, vars(source.network), request.first.prefix, second=True)
+    dataset = request.load(recipe, source.record)
+    source.check_data(dataset, named=bool(request.dataset or request.data_dir))
+    return begun(request, recipe, dataset, contexts, workers, source)
+
+
+def begun(request, recipe, dataset, contexts, workers, source=None):
+    """The plan of a run that has no epoch yet."""
+    images = len(dataset.train.labels)
+    if images < recipe.batch_size:  # by which a step is divided
+        say(
+            f"{dataset.name} has {images} training images, fewer than --batch_size "
+            f"{recipe.batch_size}: with a lower one it learns faster"
+        )
+    epochs, lr_step = schedule(recipe, images, request.epochs, request.given.get("lr_step"))
+    recipe = replace(recipe, lr_step=lr_step)
+    origin = source and source.record and source.run.origin(source.record)
     now = Surroundings.now(contexts, workers)
-    if record:
-        record.check_resumable(dataset, now)
-        record.epochs = epochs
-    else:
-        if source:
-            source.check_data(dataset, named=bool(args.dataset or args.data_dir))
-        images = len(dataset.train.labels)
-        if images < recipe.batch_size:  # by which a step is divided
-            say(
-                f"{dataset.name} has {images} training images, fewer than --batch_size "
-                f"{recipe.batch_size}: with a lower one it learns faster"
-            )
-        epochs, lr_step = schedule(recipe, images, epochs, given.get("lr_step"))
-        recipe = replace(recipe, lr_step=lr_step)
-        origin = source and source.record and source.run.origin(source.record)
-        record = Record(run.prefix, origin, recipe, epochs, dataset.fingerprint, now)
-    first_epoch = len(record.history)
-    return Plan(run, recipe, epochs, first_epoch, dataset, contexts, record, source)
+    record = Record(request.run.prefix, origin, recipe, epochs, dataset.fingerprint, now)
+    return Plan(request.run, recipe, epochs, 0, dataset, contexts, record, source)
 
 
 def schedule(recipe, images, epochs=None, lr_step=None):
-    """Decide how many epochs there are, and after how many the learning rates fall.
+    """Decide how many epochs there are, and after how many the learning rates fall: two ints.
 
-    What is not given follows from the number of steps: the rates fall after 10 epochs, or after
-    more, 100 at the most, where these have fewer than 2,000 steps. By ``step`` there are three
-    such parts, by ``cosine`` one, as long as a given `lr_step`. With 60,000 images in
-    batches of 128 these are the numbers of 2019: 30 epochs, and a fall after 10.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    images : int
-        Those of the training set.
-    epochs, lr_step : int or None
-        What the user gave.
-
-    Returns
-    -------
-    epochs, lr_step : int
+    What is not given, as `epochs` and `lr_step`, follows from the number of steps: the rates fall
+    after 10 epochs, or after more, 100 at the most, where these have fewer than 2,000 steps. By
+    ``step`` there are three such parts, by ``cosine`` one, as long as a given `lr_step`. With
+    60,000 training images in batches of 128 these are the numbers of 2019: 30 epochs, and a fall
+    after 10.
     """
     steps = -(-images // recipe.batch_size)
     usual, parts = Recipe().lr_step, PARTS[recipe.lr_schedule]
@@ -185,7 +190,7 @@ def schedule(recipe, images, epochs=None, lr_step=None):
     return epochs, lr_step or max(usual, min(by_steps, -(-epochs // parts)))
 
 
-def check_losses(recipe, second_train):
+def check_losses(recipe, request):
     """Raise UserError where centers are wanted of a run that has none."""
     if "center" in recipe.losses:
         return
@@ -193,13 +198,13 @@ def check_losses(recipe, second_train):
         raise UserError(
             f"--eval_method {recipe.eval_method} needs centers: train with --center_loss"
         )
-    if second_train:
+    if "second_train" in request.actions:
         raise UserError("--second_train needs centers: train with --center_loss")
 
 
-def is_finished(run, record, epochs):
+def is_finished(run, record):
     """Whether nothing of a run is left to do; raises UserError where it cannot go on."""
-    if len(record.history) >= epochs and run.has_history(record):
+    if len(record.history) >= record.epochs and run.has_history(record):
         return True
     if not any(path.exists() for path in (run.resume, new_name(run.resume))):
         raise UserError(
@@ -209,25 +214,26 @@ def is_finished(run, record, epochs):
     return False
 
 
-def resumable(args, run, second):
+def resumable(request):
     """The record of the run that --resume goes on with; None where a new one is to be begun."""
+    run, first = request.run, request.first
     record = run.read_record()
     if record is None:
-        if Run(run.prefix, SHIPPED, args.out_dir).exists():
+        if Run(run.prefix, SHIPPED, run.out_dir).exists():
             say(f"{run.prefix}: shipped runs cannot be resumed, so a new one of this name is begun")
         return None
-    if record.recipe.second != second:
+    if record.recipe.second != bool(first):
         raise UserError(
             f"{run.prefix} is a run of --{record.recipe.action}, which --"
-            f"{'second_train' if second else 'train'} cannot go on with: choose another --prefix"
+            f"{'second_train' if first else 'train'} cannot go on with: choose another --prefix"
         )
-    if second and not is_origin(Run(args.prefix, args.ckpt_dir, args.out_dir), record.started_from):
-        if not args.train:
+    if first and not is_origin(first, record.started_from):
+        if "train" not in request.actions:
             raise UserError(
-                f"{run.prefix} was started from another {args.prefix} than there is now: "
+                f"{run.prefix} was started from another {first.prefix} than there is now: "
                 "begin anew without --resume, or choose another --prefix"
             )
-        say(f"{run.prefix} was started from another {args.prefix}, so a new one is begun")
+        say(f"{run.prefix} was started from another {first.prefix}, so a new one is begun")
         return None
     return record
 

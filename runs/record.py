@@ -11,13 +11,12 @@ import mxnet as mx
 import numpy as np
 
 from datasets.dataset import Fingerprint
-from process import typed
 from process.console import as_csv, warn
 from process.errors import UserError
-from process.typed import within
 from recipe import Recipe
 
 PERCENT = np.linspace(0, 1, 101)
+FORMAT = 2  # of records; higher where what is there already gets another meaning. None is 1
 # Flags that came later: with these values a run is the one that it was without them.
 UNCOUNTED = {"image_size": 28, "color": False, "lr_schedule": "step", "augment": False}
 
@@ -31,20 +30,20 @@ class Epoch:
     are those of the training pass.
     """
 
-    epoch: int = within(0)
+    epoch: int
     dataset: str
-    lr: float = within(0)
+    lr: float
     loss: float
     softmax_loss: Optional[float]
     center_loss: Optional[float]
-    train_softmax: float = within(0, 1)
-    test_softmax: float = within(0, 1)
-    train_knn: Optional[float] = within(0, 1)
-    test_knn: Optional[float] = within(0, 1)
-    seconds: float = within(0)
+    train_softmax: float
+    test_softmax: float
+    train_knn: Optional[float]
+    test_knn: Optional[float]
+    seconds: float
     # Where there is a validation set; otherwise neither records nor tables have them.
-    val_softmax: Optional[float] = within(0, 1, default=None)
-    val_knn: Optional[float] = within(0, 1, default=None)
+    val_softmax: Optional[float] = None
+    val_knn: Optional[float] = None
 
     def accuracy(self, split, method):
         return getattr(self, f"{split}_{method}")
@@ -73,9 +72,9 @@ class Best:
     centers, `distances` are the percentiles of the distances of its images to the nearest one.
     """
 
-    epoch: int = within(0)
-    accuracy: float = within(0, 1)
-    distances: Optional[List[float]] = within(0, length=(len(PERCENT), len(PERCENT)), default=None)
+    epoch: int
+    accuracy: float
+    distances: Optional[List[float]] = None
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Origin:
     """What a second training began with: the best network of a run, its epoch and SHA-256."""
 
     prefix: str
-    epoch: int = within(0)
+    epoch: int
     sha256: Optional[str] = None  # some shipped runs lack it
 
 
@@ -107,7 +106,7 @@ class Surroundings:
 
 
 class OtherVersion(Exception):
-    """A record that another version of the program wrote."""
+    """A record that another version of the program wrote; the text says what is other."""
 
 
 @dataclass
@@ -134,7 +133,7 @@ class Record:
     prefix: str
     started_from: Optional[Origin]
     recipe: Recipe
-    epochs: int = within(1)
+    epochs: int
     dataset: Fingerprint
     surroundings: Surroundings
     best: Optional[Best] = None
@@ -150,11 +149,7 @@ class Record:
     def append(self, epoch, distance=None):
         """Add a finished epoch; returns whether its network is the best so far.
 
-        Parameters
-        ----------
-        epoch : Epoch
-        distance : (N,) float, optional
-            Of the images that choose the best epoch, to their nearest centers.
+        `distance` (N,) is that of the images that choose it to their nearest centers, if there are.
         """
         self.history.append(epoch)
         accuracy = epoch.accuracy(epoch.chooser, self.recipe.eval_method)
@@ -171,13 +166,7 @@ class Record:
 
     def threshold(self, share):
         """The distance to the nearest center that this share of the images exceeded, those that
-        chose the best epoch.
-
-        Raises
-        ------
-        UserError
-            The record does not know.
-        """
+        chose the best epoch; raises UserError where the record does not know."""
         if self.best.distances is None:
             raise UserError(f"{self.prefix} kept no distances when it was trained: train it again")
         return float(np.interp(1 - share, PERCENT, self.best.distances))
@@ -205,12 +194,13 @@ class Record:
             if before[name] != value:
                 warn(
                     f"{name} of {self.prefix} were {before[name]}, now {value}: "
-                    "it will not end with the bits it would have had"
+                    "the result will not be bit-identical to an uninterrupted run"
                 )
 
     def to_bytes(self):
         """The bytes of the record's file; floats come back from them bit for bit."""
         content = {
+            "format": FORMAT,
             "prefix": self.prefix,
             "action": self.recipe.action,
             "started_from": to_json(self.started_from),
@@ -226,14 +216,16 @@ class Record:
 
     @classmethod
     def from_bytes(cls, content):
-        """The opposite of `to_bytes`.
+        """The opposite of `to_bytes`; what is missing takes its default.
+
+        The checksum says that a record is whole, and this program's: nothing else is checked.
 
         Raises
         ------
         ValueError
             It is damaged.
         OtherVersion
-            It is whole, but has another layout.
+            It is whole, but its format is newer, a field is unknown here, or one is missing.
         """
         try:
             row = json.loads(content)
@@ -243,41 +235,36 @@ class Record:
             raise ValueError("it is not a record") from error
         if not right:
             raise ValueError("its checksum is wrong")
+        if row.pop("format", 1) > FORMAT:
+            raise OtherVersion("its format is newer")
         try:
-            flags, surroundings = row.pop("flags"), {}
-            for each in fields(Surroundings):
-                surroundings[each.name] = row.pop(each.name)
-            recipe = Recipe.read(
-                {name: value for name, value in flags.items() if name != "epochs"},
-                row.pop("action"),
+            flags, second = row.pop("flags"), row.pop("action") == "second_train"
+            surroundings = {each.name: row.pop(each.name) for each in fields(Surroundings)}
+            row.update(
+                started_from=row["started_from"] and make(Origin, row["started_from"]),
+                epochs=flags.pop("epochs"),
+                recipe=make(Recipe, {**flags, "second": second}),
+                dataset=make(Fingerprint, row["dataset"]),
+                surroundings=Surroundings(**surroundings),
+                best=make(Best, row["best"]),
+                history=[make(Epoch, epoch) for epoch in row["history"]],
             )
-            row.update(epochs=flags["epochs"], surroundings=surroundings, recipe=asdict(recipe))
-            record = typed.read(cls, row)
-            record.check_whole()
-        except (KeyError, AttributeError, ValueError) as error:
-            raise OtherVersion from error
-        return record
-
-    def check_whole(self):
-        """Raise ValueError where parts of the record do not fit each other."""
-        recipe, dataset = self.recipe, self.dataset
-        names = dataset.names
-        whole = (
-            [epoch.epoch for epoch in self.history] == list(range(len(self.history)))
-            and self.best.epoch < len(self.history)
-            and self.best.accuracy
-            == self.history[self.best.epoch].accuracy(self.chooser, recipe.eval_method)
-            and f"{self.prefix}-best.params" in self.sha256
-            and max(dataset.classes) < recipe.num_classes
-            and (names is None or len(names) == recipe.num_classes)
-        )
-        if not whole:
-            raise ValueError("its parts do not fit each other")
+            return make(cls, row)
+        except (KeyError, TypeError) as error:  # something without a default is missing
+            raise OtherVersion(error) from error
 
     def history_csv(self):
         """The history as the bytes of a table."""
         rows = [epoch.row() for epoch in self.history]
         return as_csv([list(rows[0]), *(list(row.values()) for row in rows)]).encode()
+
+
+def make(cls, row):
+    """A dataclass from its fields; raises OtherVersion where it has no such field."""
+    unknown = row.keys() - {each.name for each in fields(cls)}
+    if unknown:
+        raise OtherVersion(f"its {min(unknown)} is unknown here")
+    return cls(**row)
 
 
 def to_json(part):

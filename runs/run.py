@@ -81,19 +81,14 @@ class Run:
     def locked(self):
         """Make the folders and keep every other process from training this run meanwhile.
 
-        Raises
-        ------
-        UserError
-            Another process does, or a folder cannot be written.
+        Raises UserError where another process does, or a folder cannot be written.
         """
         make_folder(self.ckpt_dir)
         make_folder(self.out_dir)
         path = self.ckpt_dir / f"{self.prefix}.lock"
         with contextlib.ExitStack() as stack:
             try:
-                # Not through a link, which may lead to a file that is worth something.
-                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-                lock = stack.enter_context(open(os.open(path, flags, 0o666), "w"))
+                lock = stack.enter_context(open(path, "ab"))
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
@@ -105,17 +100,9 @@ class Run:
             yield
 
     def read_record(self):
-        """Read the record.
+        """The record; None where there is no such run, or only the files of the program of 2019.
 
-        Returns
-        -------
-        Record or None
-            None: there is no such run, or only the parameter files of the program of 2019.
-
-        Raises
-        ------
-        UserError
-            It is damaged, another version's, or another run's.
+        Raises UserError where it is damaged, another version's, or another run's.
         """
         try:
             record = Record.from_bytes(read_file(self.record_path))
@@ -125,7 +112,7 @@ class Run:
             raise UserError(f"{self.record_path} cannot be read ({error.strerror})") from error
         except OtherVersion as error:
             raise UserError(
-                f"{self.record_path} was written by another version of this program: "
+                f"{self.record_path} was written by another version of this program ({error}): "
                 "choose another --prefix, or delete it and train without --resume"
             ) from error
         except ValueError as error:
@@ -180,27 +167,12 @@ class Run:
                 else:
                     remove(new)
             if record and path.name not in kept:
-                remove(path)  # of an earlier run of this name, as its centers here are
+                remove(path)  # left by an earlier run of this name
         remove(new_name(self.record_path))
 
     def read_params(self, path, record):
-        """Read a parameter file of this run.
-
-        Parameters
-        ----------
-        path : Path
-        record : Record or None
-            Whose SHA-256 the file must have; None for the program of 2019's.
-
-        Returns
-        -------
-        dict of str to float32 array
-
-        Raises
-        ------
-        UserError
-            The file is missing or damaged.
-        """
+        """The arrays of a parameter file of this run, which must have the SHA-256 that the record,
+        None for the program of 2019's, keeps; raises UserError where it is missing or damaged."""
         wanted = record.sha256.get(path.name) if record else None
         for candidate in (path, new_name(path)) if record else (path,):
             try:

@@ -2,17 +2,20 @@
 
 from typing import NamedTuple, Optional
 
+import mxnet as mx
 import numpy as np
 
 from data import load_dataset
 from datasets import mnist
 from datasets.dataset import POLARITY, edges, light_on_dark
 from learner import build, build_center_loss, centers_of, set_params
+from models import FeatureNet
 from process.console import say, warn
 from process.errors import UserError
 from recipe import DATASETS, Network, Recipe
 from runs.record import Record
 from runs.run import SHIPPED, Run
+from utils import classify
 
 MNIST_SHAPE = (1, 28, 28)
 
@@ -107,17 +110,9 @@ class Trained(NamedTuple):
     def check_data(self, dataset, named):
         """Say so where the run is used on other data than it was trained on.
 
-        Parameters
-        ----------
-        dataset : datasets.dataset.Dataset
-        named : bool
-            Whether the user named it, and the run did not.
-
-        Raises
-        ------
-        UserError
-            The classes have other names, the test images are those of training, or the run was
-            trained on a folder that has the name of another data set.
+        `named` says whether the user named it. Raises UserError where the classes have other names,
+        the test images are those of training, or the run was trained on a folder that has the name
+        of another data set.
         """
         refuse_trained_images(self.record, dataset)
         if self.record and not self.record.same_data(dataset):
@@ -147,42 +142,40 @@ class Trained(NamedTuple):
             set_params(center_loss, self.centers, self.run.feature_matrix)
 
     def on(self, ctx, image_shape=None):
-        """The network, a `models.FeatureNet`, and its centers, None if it has none, on a device."""
+        """The run on a device, ready to answer."""
         net = build(self.network, image_shape or self.image_shape, [ctx])
         center_loss = build_center_loss(self.network, [ctx]) if self.centers else None
         self.copy_to(net, center_loss)
-        return net, centers_of(center_loss)
+        return Loaded(net, centers_of(center_loss), self.classes, ctx)
+
+
+class Loaded(NamedTuple):
+    """A `models.FeatureNet` on a device, its centers, (num_classes, d) float32 or None, and the
+    classes that it was trained on, (K,) int or None."""
+
+    net: FeatureNet
+    centers: Optional[np.ndarray]
+    classes: Optional[np.ndarray]
+    ctx: mx.Context
+
+    def answer(self, images):
+        """The `utils.Answers` to images (N, C, H, W) uint8."""
+        return classify(self.net, self.centers, images, self.ctx, self.classes)
 
 
 def locate_run(run):
     """The user's own run or, where there is none of its name, the one that is shipped."""
     shipped = Run(run.prefix, SHIPPED, run.out_dir)
-    # Of some runs the record alone is shipped.
+    # Some runs are shipped without weights.
     return run if run.exists() or not shipped.best.exists() else shipped
 
 
 def open_run(run, given, needs_centers_for=None, tell=say):
-    """Find a run, the user's or a shipped one, and read its best network.
+    """Find a run, the user's or a shipped one, and read its best network: a Trained.
 
-    Parameters
-    ----------
-    run : Run
-        The user's.
-    given : dict
-        The flags that the user gave.
-    needs_centers_for : str, optional
-        A flag that a run without centers is refused for.
-    tell : function, optional
-        Says where a shipped run is taken.
-
-    Returns
-    -------
-    Trained
-
-    Raises
-    ------
-    UserError
-        Its files are missing or damaged, or a flag contradicts them.
+    `given` are the flags that the user gave, `needs_centers_for` is one that a run without centers
+    is refused for, and `tell` says where a shipped run is taken. Raises UserError where files are
+    missing or damaged, or a flag contradicts them.
     """
     found = locate_run(run)
     if found is not run:
@@ -217,24 +210,8 @@ def read_best(run, record, network, needs_centers_for):
 
 
 def choose_dataset(dataset, data_dir, *records):
-    """The `dataset` for `data.load_dataset`: the user's choice, or else what runs were trained on.
-
-    Parameters
-    ----------
-    dataset, data_dir : str or None
-        The flags.
-    *records : Record or None
-        Of the runs, if any, that are used.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    UserError
-        The runs do not tell.
-    """
+    """The `dataset` for `data.load_dataset`: that of the flags, which may be None, or else what the
+    runs of these records, if any, were trained on; raises UserError where they do not tell."""
     trained_on = {record.dataset.name: record.prefix for record in records if record}
     if dataset or data_dir or not trained_on:
         return dataset or "auto"
@@ -258,22 +235,9 @@ def refuse_trained_images(record, dataset):
 
 
 def load_data(trained, dataset, data_dir):
-    """Load the data for trained runs: what the user chose, or else what they were trained on.
+    """Load the data for trained runs: what the flags name, or else what they were trained on.
 
-    Parameters
-    ----------
-    trained : list of Trained
-    dataset, data_dir : str or None
-        The flags.
-
-    Returns
-    -------
-    datasets.dataset.Dataset
-
-    Raises
-    ------
-    UserError
-        The data cannot be had, or do not fit one of the runs.
+    Raises UserError where the data cannot be had, or do not fit one of the runs.
     """
     chosen = choose_dataset(dataset, data_dir, *(each.record for each in trained))
     smallest = min((each.network for each in trained), key=lambda network: network.num_classes)

@@ -262,7 +262,7 @@ def test_what_is_shipped_is_what_pages_need():
 @pytest.mark.parametrize("prefix", SHIPPED)
 def test_the_network_tells_digits_apart(prefix):
     trained = open_run(Run(prefix, runs.SHIPPED, "output"), {})
-    net, centers = trained.on(mx.cpu())
+    net, centers, *_ = trained.on(mx.cpu())
     images, labels = mnist5k().test
     answers = classify(net, centers, images, mx.cpu())
     assert min(accuracies(answers, labels).values()) > 0.98

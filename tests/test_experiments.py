@@ -144,7 +144,7 @@ def test_the_picture_of_the_weights(cli, tmp_path, monkeypatch):
 
     table = draw()
     for one, line in zip(runs, table[2:]):
-        net, centers = open_run(one, {}).on(mx.cpu())
+        net, centers, *_ = open_run(one, {}).on(mx.cpu())
         features = classify(net, centers, train.images, mx.cpu()).features
         last = accuracies_of("output", one.prefix)[0][-1][:2]
         cells = (*last, tightness(features, train.labels, centers))

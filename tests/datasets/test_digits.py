@@ -37,7 +37,7 @@ def test_the_ink_is_found_whatever_it_is_written_on(kind):
 @pytest.mark.parametrize("prefix", ["center-loss", "best"])
 def test_shipped_networks_read_digits_of_every_kind(prefix):
     trained = open_run(Run(prefix, SHIPPED, "output"), {})
-    net, centers = trained.on(mx.cpu())
+    net, centers, *_ = trained.on(mx.cpu())
     labels = np.tile(np.arange(10), len(photographs.KINDS))
     prepared = [digits.prepare(grey(kind, digit, 70 + digit))
                 for kind in photographs.KINDS for digit in range(10)]  # fmt: skip

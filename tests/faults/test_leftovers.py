@@ -10,7 +10,7 @@ import pytest
 from helpers import QUICK, assert_one_line, files_up_to, write_digits
 from PIL import Image
 
-import evaluation
+import runs.trained
 from process import errors
 from process.files import new_name
 from runs import record as records
@@ -142,7 +142,7 @@ def test_what_was_trained_in_the_same_command_is_resumed(cli, monkeypatch):
         errors.check_signals()
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "classify", interrupted)
+        patch.setattr(runs.trained, "classify", interrupted)
         done = cli("--train", "--center_loss", "--test", *ONE)
     assert done.status == 130
     assert "Interrupted: what was trained is kept. To go on: " in done.err
@@ -159,10 +159,7 @@ def test_links_are_not_followed(trained, tmp_path, name):
     (tmp_path / "ckpt" / name).unlink() if name.endswith("lock") else None
     (tmp_path / "ckpt" / name).symlink_to(tmp_path / "precious")
     done = trained("--train", "--center_loss", *ONE, "--seed", 1)
-    if name.endswith("lock"):
-        assert_one_line(done, "center-loss.lock cannot be locked")
-    else:
-        assert done.status == 0, done.err
+    assert done.status == 0, done.err
     assert (tmp_path / "precious").read_text() == "precious"
 
 

@@ -38,7 +38,7 @@ def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_pat
     done = trained("--predict", "some", "--format", "json")
     assert done.status == 0 and done.err == "", done.err
     run = open_run(Run("center-loss", "ckpt", "output"), {})
-    net, centers = run.on(mx.cpu())
+    net, centers, *_ = run.on(mx.cpu())
     logits, features = (x.asnumpy() for x in net(mx.nd.array(images) / 255))
     paths = sorted(f"some/{path.name}" for path in (tmp_path / "some").iterdir())
     for i, row in enumerate(answers(done)):
@@ -205,7 +205,7 @@ def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_pat
     done = trained("--test", "--data_dir", "digits", "--unknown", "some", "--reject", 0.1)
     assert done.status == 0, done.err
     run = open_run(Run("center-loss", "ckpt", "output"), {})
-    net, centers = run.on(mx.cpu())
+    net, centers, *_ = run.on(mx.cpu())
     known = utils.classify(net, centers, mnist5k().test.images[::10], mx.cpu())
     paths = sorted((tmp_path / "some").iterdir())
     images = np.stack([one.pixels for one in folders.decode(paths, (1, 28, 28), prepare=True)])

@@ -10,8 +10,8 @@ import sys
 import pytest
 from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 
-import evaluation
 import main
+import runs.trained
 import train
 from process import errors
 from runs.run import Run
@@ -121,7 +121,7 @@ def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
         def fail(*args, error=error):
             raise error
 
-        monkeypatch.setattr(evaluation, "classify", fail)
+        monkeypatch.setattr(runs.trained, "classify", fail)
         assert_one_line(trained("--test", "--data_dir", "digits"), "not enough memory")
 
 
