@@ -8,7 +8,6 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from process.console import warn
 from process.errors import UserError
 from recipe import Network
 
@@ -103,14 +102,14 @@ class Dataset:
 
 
 def edges(images):
-    """The pixels along the edges of images (N, C, H, W), in the mean of each, (N,) float64."""
+    """Mean brightness of the border of each of images (N, C, H, W): (N,) float64."""
     border = np.ones(images.shape[2:], bool)
     border[1:-1, 1:-1] = False
     return images[..., border].mean(axis=(1, 2))
 
 
 def edge_of(split):
-    """How bright the edges of a part's images are, in the mean: 0 to 255, of MNIST's 0."""
+    """Mean brightness of the images' borders, 0 to 255 (MNIST: 0)."""
     return round(float(edges(split.images).mean()))
 
 
@@ -123,15 +122,8 @@ def light_on_dark(edge):
 
 
 def check_dataset(dataset, network, smallest):
-    """Raise UserError unless both splits have images of one size and labels in range.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    network : recipe.Network
-    smallest : int
-        The side of the smallest image that the network takes.
-    """
+    """Raise UserError unless all parts have images of one size and labels in range, for a network
+    that takes images from `smallest` x `smallest` pixels on."""
     num_classes = network.num_classes
     as_is = (network.image_size, network.color) == (DEFAULT.image_size, DEFAULT.color)
     if not dataset.names and not as_is:
@@ -157,15 +149,6 @@ def check_dataset(dataset, network, smallest):
         if labels.min() < 0:
             raise UserError(f"{dataset.name}: a {which} label is {labels.min()}, below 0")
     check_sizes(dataset, network, smallest)
-    check_polarity(dataset.name, parts)
-
-
-def check_polarity(name, parts):
-    """Warn where one part of a set is light on dark and another dark on light."""
-    kinds = {which: light_on_dark(edge_of(part)) for which, part in parts.items()}
-    if {True, False} <= set(kinds.values()):
-        said = [f"the {which} images are {POLARITY[kind]}" for which, kind in kinds.items()]
-        warn(f"{name}: {', '.join(said)}: invert one part, or let --prepare mnist find the ink")
 
 
 def check_sizes(dataset, network, smallest):

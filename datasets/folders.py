@@ -1,9 +1,9 @@
 """People's own images: a folder a class, read in any format, size and mode."""
 
-import collections
 import contextlib
+import functools
 import hashlib
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import List, NamedTuple, Optional
 
@@ -36,13 +36,11 @@ class Decoded(NamedTuple):
 
 
 def read(folder, size, color, prepare=False):
-    """Read a data set of folders.
+    """Read a data set of folders, which lie as `layouts.list_splits` says.
 
     Parameters
     ----------
     folder : Path
-        With ``train/<class>/*``, ``test/<class>/*`` and perhaps ``val/<class>/*``; without the
-        latter two a tenth of every class is set apart, the same as long as the files are.
     size : int
         To how many pixels each side is brought.
     color : bool
@@ -64,11 +62,13 @@ def read(folder, size, color, prepare=False):
     """
     files, names = list_splits(folder)
     shape = (3 if color else 1, size, size)
-    splits = {split: read_files(files[split], shape, prepare) for split in ("train", "val", "test")
-              if split in files}  # fmt: skip
+    splits = {split: read_files(classes, shape, prepare) for split, classes in files.items()}
     missing = np.setdiff1d(np.arange(len(names)), splits["train"].labels)
     if len(missing):
-        raise UserError(f"the class {names[missing[0]]} in {folder} has no image that can be read")
+        raise UserError(
+            f"the class {names[missing[0]]} in {folder} has no image that can be read and is left "
+            "to train with"
+        )
     count_repeated(splits)
     return splits, names
 
@@ -91,109 +91,50 @@ def digest_of(image):
     return hashlib.sha1(image.tobytes()).digest()
 
 
-def read_files(files, shape, prepare=False):
-    """Decode the images of classes.
-
-    Parameters
-    ----------
-    files : list of list of Path
-        One list a class.
-    shape : (C, H, W)
-    prepare : bool, optional
-
-    Returns
-    -------
-    Part
-        Of those that can be read; the others are named.
-    """
-    paths = [path for one in files for path in one]
-    labels = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, files)))
-    images, _, faults = decode_all(paths, shape, prepare)
-    for fault in (UNREADABLE, NO_INK):
-        skipped = [str(path) for path, each in zip(paths, faults) if each == fault]
-        if skipped:
-            warn(f"skipped: {fault}: {', '.join(skipped)}")
-    whole = np.array([fault is None for fault in faults], bool)
-    part = Part(images[whole], labels[whole], [p for p, good in zip(paths, whole) if good])
-    flat = np.ptp(part.images.reshape(len(part.images), int(np.prod(shape))), axis=1) == 0
-    blank = [part.files[i] for i in np.flatnonzero(flat)]
-    if blank:
-        warn(f"images of a single grey: {', '.join(map(str, blank))}")
-    return part
+def read_files(classes, shape, prepare=False):
+    """The images of a list of paths a class that can be read, a Part; the others are named."""
+    paths = [path for one in classes for path in one]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int32), list(map(len, classes)))
+    images = np.empty((len(paths), *shape), np.uint8)
+    kept, skipped = [], {}
+    for i, one in enumerate(decode(paths, shape, prepare)):
+        if one.fault:
+            skipped.setdefault(one.fault, []).append(str(paths[i]))
+        else:
+            images[len(kept)] = one.pixels
+            kept.append(i)
+    for fault, names in skipped.items():
+        warn(f"skipped: {fault}: {', '.join(names)}")
+    return Part(images[: len(kept)], labels[kept], [paths[i] for i in kept])
 
 
 def decode(paths, shape, prepare=False):
-    """Read image files, a list of Decoded; parameters are those of `decode_all`."""
-    return [
-        Decoded(image if fault is None else None, box, fault)
-        for image, box, fault in zip(*decode_all(paths, shape, prepare))
-    ]
+    """Read image files, in as many threads as there are cores: Pillow does not hold them up.
 
-
-def decode_all(paths, shape, prepare=False):
-    """Decode images, in as many threads as there are cores: Pillow does not hold them up.
-
-    Parameters
-    ----------
-    paths : list of Path
-    shape : (C, H, W)
-    prepare : bool, optional
-        Whether they are prepared as MNIST's digits were.
-
-    Returns
-    -------
-    images : (N, C, H, W) uint8
-    boxes, faults : list
-        As a `Decoded` has them.
-
-    Raises
-    ------
-    Interrupted
-        Before the next image, if a signal has come.
-    UserError
-        Images of this shape cannot be prepared.
+    Yields a Decoded of each, of `shape` (C, H, W). Raises Interrupted before the next one, if a
+    signal has come, and UserError where images of this shape cannot be prepared as MNIST's.
     """
     if prepare and shape != (1, 28, 28):
-        raise UserError("--prepare mnist makes grey images of 28 x 28: leave --image_size and "
-                        "--color away")  # fmt: skip
-    images = np.empty((len(paths), *shape), np.uint8)
-    boxes, faults = [None] * len(paths), [UNREADABLE] * len(paths)
-    places = iter(range(len(paths)))  # from which each thread takes its next image
-
-    def work(begin=lambda place: None):
-        for i in places:
-            begin(i)
-            with contextlib.suppress(ValueError):
-                one = read_digit(paths[i]) if prepare else Decoded(read_image(paths[i], shape))
-                boxes[i], faults[i] = one.box, one.fault
-                if one.fault is None:
-                    images[i] = one.pixels
-
-    def report(place):
-        check_signals()
-        bar.update(place + 1 - bar.n)
-
-    cores = physical_cores()
-    with quiet(), progress(total=len(paths), desc="reading images", unit=" images") as bar:
-        helpers = start_threads(min(cores, len(paths)) - 1, work)
-        try:
-            work(report)
-        finally:
-            collections.deque(places, maxlen=0)  # nothing is left to the helpers
-        for helper in helpers:
-            helper.join()
-    return images, boxes, faults
+        raise UserError(
+            "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color away"
+        )
+    read_it = functools.partial(read_one, shape=shape, prepare=prepare)
+    with quiet(), ThreadPoolExecutor(physical_cores()) as pool:
+        decoded = pool.map(read_it, paths)
+        bar = progress(total=len(paths), desc="reading images", unit=" images")
+        with contextlib.closing(decoded), bar:  # after a signal the pool does not read what is left
+            for one in decoded:
+                check_signals()
+                bar.update()
+                yield one
 
 
-def start_threads(count, work):
-    """Start up to `count` threads, as many as the system lets this process have."""
-    threads = []
-    with contextlib.suppress(RuntimeError):
-        for _ in range(count):
-            thread = threading.Thread(target=work, daemon=True)
-            thread.start()
-            threads.append(thread)
-    return threads
+def read_one(path, shape, prepare):
+    """An image file as a Decoded."""
+    try:
+        return read_digit(path) if prepare else Decoded(read_image(path, shape))
+    except ValueError:
+        return Decoded(fault=UNREADABLE)
 
 
 def read_digit(path):

@@ -1,6 +1,5 @@
 """IDX files, MNIST's format: found by the names that people's files have, and read with care."""
 
-import contextlib
 import gzip
 import math
 import re
@@ -10,7 +9,7 @@ import numpy as np
 
 from process.console import note, printable
 from process.errors import UserError
-from process.files import open_regular
+from process.files import read_file
 
 BYTES, INTEGERS = 0x08, 0x0C
 DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
@@ -20,35 +19,20 @@ WORDS = {"train": "training", "t10k": "test"}
 
 
 def read_split(folder, split):
-    """Read images and labels of one of MNIST's two parts.
+    """Images (N, C, H, W) uint8 and labels (N,) int32 of one of MNIST's two parts, by `NAMES`.
 
-    Parameters
-    ----------
-    folder : Path
-    split : {'train', 't10k'}
-
-    Returns
-    -------
-    images : (N, C, H, W) uint8
-    labels : (N,) int32
-
-    Raises
-    ------
-    UserError
-        A file is missing or damaged, or the two do not fit each other.
+    Raises UserError where a file is missing or damaged, or where the two do not fit each other.
     """
     path, labels_path = (find_idx(folder, split, part) for part in ("images", "labels"))
-    # What the headers promise is compared before anything is read.
-    ((size, *_), _), ((count, *_), _) = inspect(path, *IMAGES), inspect(labels_path, *LABELS)
-    if size != count:
+    images, labels = read_images(path), read_idx(labels_path, *LABELS)
+    if len(images) != len(labels):
         raise UserError(
-            f"{path}: its header promises {size} {WORDS[split]} images, but {count} labels are "
-            "beside it: the two files do not belong together"
+            f"{path} has {len(images)} {WORDS[split]} images, but {len(labels)} labels are beside "
+            "it: the two files do not belong together"
         )
-    labels = read_idx(labels_path, *LABELS)
     if labels.ndim == 2:  # QMNIST has more columns
         labels = labels[:, :1].ravel()
-    return read_images(path), labels.astype(np.int32)
+    return images, labels.astype(np.int32)
 
 
 def read_images(path):
@@ -89,7 +73,7 @@ def find_idx(folder, split, part):
 
 
 def read_idx(path, axes, kinds):
-    """Read an IDX file, packed by gzip or not, whatever its name and its header claim.
+    """Read an IDX file, packed by gzip or not, whatever its name says.
 
     Parameters
     ----------
@@ -108,65 +92,25 @@ def read_idx(path, axes, kinds):
     UserError
         It is something else, or damaged.
     """
-    with reading(path) as file:
-        shape, dtype = read_header(path, file, axes, kinds)
-        size = math.prod(shape) * dtype.itemsize
-        content = read_up_to(file, size + 1)
-    if len(content) != size:
-        fault = "truncated" if len(content) < size else "longer than that"
-        raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
-    return np.frombuffer(content, dtype).reshape(shape)
-
-
-def inspect(path, axes, kinds):
-    """The shape and the dtype that an IDX file promises. Parameters and errors are those of
-    `read_idx`.
-    """
-    with reading(path) as file:
-        return read_header(path, file, axes, kinds)
-
-
-@contextlib.contextmanager
-def reading(path):
-    """Open a file, packed or not, and say in a line where that, or reading it, fails."""
     try:
-        with open_unpacked(path) as file:
-            yield file
+        content = read_file(path)
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason})") from error
-
-
-@contextlib.contextmanager
-def open_unpacked(path):
-    """Open a file for reading what it contains, packed by gzip or not, whatever its name says."""
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open_regular(path))
-        if file.peek(2)[:2] == b"\x1f\x8b":
-            file = stack.enter_context(gzip.open(file))
-        yield file
-
-
-def read_header(path, file, axes, kinds):
-    """The shape and the dtype of what follows in the file."""
-    magic = file.read(4)
-    if len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes:
-        sizes = file.read(4 * magic[3])
-        if len(sizes) == 4 * magic[3]:
-            return tuple(np.frombuffer(sizes, ">u4").tolist()), DTYPES[magic[2]]
-    numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
-    raise UserError(
-        f"{path} cannot be read: it is not an IDX file of {numbers} with "
-        f"{' axes, or '.join(map(str, axes))} axes"
-    )
-
-
-def read_up_to(file, size):
-    """Read `size` bytes or what there is, taking memory only for what there is."""
-    content = bytearray()
-    while len(content) < size:
-        chunk = file.read(min(size - len(content), 1 << 20))
-        if not chunk:
-            break
-        content += chunk
-    return content
+    magic = content[:4]
+    known = len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes
+    start = 4 + 4 * magic[3] if known else 0
+    if not known or len(content) < start:
+        numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
+        raise UserError(
+            f"{path} cannot be read: it is not an IDX file of {numbers} with "
+            f"{' axes, or '.join(map(str, axes))} axes"
+        )
+    shape = np.frombuffer(content[4:start], ">u4").tolist()
+    size = math.prod(shape) * DTYPES[magic[2]].itemsize
+    if len(content) - start != size:
+        fault = "truncated" if len(content) - start < size else "longer than that"
+        raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
+    return np.frombuffer(content, DTYPES[magic[2]], offset=start).reshape(shape)

@@ -77,23 +77,8 @@ FASHION_MNIST = Published(
 
 
 def fetch(published, seconds=math.inf):
-    """Find a set at Gluon's place, ``$MXNET_HOME/datasets/mnist``, or download what is missing.
-
-    Parameters
-    ----------
-    published : Published
-    seconds : float, optional
-        How long the download may take.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    UserError
-        No mirror gave the published files in time.
-    """
+    """Find a set at Gluon's place, ``$MXNET_HOME/datasets/mnist``, or download what is missing
+    within so many seconds; raises UserError where no mirror gives the published files."""
     failures, title = [], published.title
     # A thread, because nothing else limits how long a DNS query takes.
     worker = threading.Thread(target=try_mirrors, args=(published, failures), daemon=True)
@@ -116,11 +101,11 @@ def try_mirrors(published, failures):
     have not."""
     pooch.get_logger().setLevel("WARNING")
     home = published.home
-    names = [name for name in FILES if not (home / name).with_suffix("").is_file()]
-    if not all((home / name).is_file() for name in names):
-        note(f"Downloading {published.title} to {home}")
     for mirror in published.mirrors:
         try:
+            names = [name for name in FILES if not (home / name).with_suffix("").is_file()]
+            if not failures and not all((home / name).is_file() for name in names):
+                note(f"Downloading {published.title} to {home}")
             for name in names:
                 pooch.retrieve(
                     mirror + name,

@@ -32,6 +32,5 @@ def say_why(reason):
     note(
         f"{line}\nWARNING: the full MNIST is not used. {reason}.\n"
         "Using mnist5k instead: 4,000 training and 1,000 test images. Accuracies on it are\n"
-        "lower, and not to be compared with those on the full MNIST. For as many steps give\n"
-        f"--epochs and --lr_step 15 times as large.\n{line}"
+        f"lower, and not to be compared with those on the full MNIST.\n{line}"
     )

@@ -14,22 +14,8 @@ COLUMNS_OF_TRAINING = ("train.csv", "mnist_train.csv", "fashion-mnist_train.csv"
 
 
 def find(folder):
-    """The file of a data set in a folder, or the folder itself where it is such a file.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    Path or None
-        None where there is none.
-
-    Raises
-    ------
-    UserError
-        There are several, none of which is called mnist.npz.
-    """
+    """The file of a data set in a folder, or the folder itself where it is such a file; None where
+    there is none. Raises UserError where there are several, none of which is called mnist.npz."""
     if folder.is_file():
         return folder if folder.suffix.lower() in (".npz", ".csv") else None
     for name in ("mnist.npz", *COLUMNS_OF_TRAINING):
@@ -45,25 +31,12 @@ def find(folder):
 
 
 def read(path):
-    """Read a data set of square grey images.
+    """Both parts of a set: grey images (N, 1, H, W) uint8 and labels (N,) int32 of each.
 
-    Parameters
-    ----------
-    path : Path
-        An .npz file with the arrays `ARRAYS`; or a CSV file with a header, whose first column is
-        the label and whose others are the pixels, of 0 to 255. Beside the latter a file whose name
-        has ``test`` for ``train`` may hold labelled test images; without it a tenth of every class
-        is set apart.
-
-    Returns
-    -------
-    train, test : (images, labels)
-        (N, 1, H, W) uint8 and (N,) int32.
-
-    Raises
-    ------
-    UserError
-        The file is something else, or damaged.
+    It is an .npz file with the arrays `ARRAYS`; or a CSV file with a header, whose first column is
+    the label and whose others are the pixels of a square image, of 0 to 255. Beside the latter a
+    file whose name has ``test`` for ``train`` may hold labelled test images; without it a tenth of
+    every class is set apart. Raises UserError where the file is something else, or damaged.
     """
     if path.suffix.lower() == ".npz":
         return read_npz(path)
@@ -102,18 +75,13 @@ def read_csv(path):
         raise UserError(
             f"{path} cannot be read: its rows must be a label and pixels ({error})"
         ) from error
-    if not rows.size:
-        raise UserError(f"{path} has no rows below its header")
-    broken = rows[(rows != np.round(rows)) | np.isinf(rows)]
+    broken = rows[(rows != np.round(rows)) | (np.abs(rows) > 2**24)]  # what float32 holds exactly
     if len(broken):
-        raise UserError(
-            f"{path} has {broken[0]:g} where whole numbers are wanted: a label, and pixels of 0 to "
-            "255"
-        )
-    side = round((rows.shape[1] - 1) ** 0.5)
-    if side**2 != rows.shape[1] - 1:
-        raise UserError(f"{path} has {rows.shape[1] - 1} columns of pixels, which are no square")
-    rows = rows.clip(-(2**24), 2**24).astype(np.int32)  # what float32 tells from the next
+        raise UserError(f"{path} has {broken[0]:g} where whole numbers are wanted")
+    side = round(max(rows.shape[1] - 1, 0) ** 0.5)
+    if not rows.size or side**2 != rows.shape[1] - 1:
+        raise UserError(f"{path} has no rows of a label and the pixels of a square")
+    rows = rows.astype(np.int32)
     return as_split(path, rows[:, 1:].reshape(-1, side, side), rows[:, 0])
 
 

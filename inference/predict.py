@@ -48,7 +48,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     for start in range(0, len(paths), size):
         check_signals()
         chunk = paths[start : start + size]
-        decoded = folders.decode(chunk, trained.image_shape, trained.prepares)
+        decoded = list(folders.decode(chunk, trained.image_shape, trained.prepares))
         broken += [path for path, one in zip(chunk, decoded) if one.fault == folders.UNREADABLE]
         answered = iter(())
         if any(one.fault is None for one in decoded):
