@@ -26,33 +26,16 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a run's record keeps of its data set.
-
-    Attributes
-    ----------
-    name : str
-    train, test : int
-        How many images.
-    shape : list of int
-        (C, H, W) of an image.
-    classes : list of int
-        The labels of the training set, ascending.
-    names : list of str or None
-        The names of all classes.
-    edge : int
-        How bright the edges of the training images are, in the mean.
-    sha256 : str
-        The SHA-256 of the names and the arrays, which tells the set from all others.
-    """
+    """What a run's record keeps of its data set."""
 
     name: str
-    train: int
+    train: int  # how many images
     test: int
-    shape: List[int]
-    classes: List[int]
-    names: Optional[List[str]]
-    edge: int
-    sha256: str
+    shape: List[int]  # (C, H, W) of an image
+    classes: List[int]  # the labels of the training set, ascending
+    names: Optional[List[str]]  # of all classes
+    edge: int  # mean brightness of the training images' borders
+    sha256: str  # of the names and the arrays
 
 
 @dataclass(frozen=True)

@@ -73,24 +73,11 @@ def find_idx(folder, split, part):
 
 
 def read_idx(path, axes, kinds):
-    """Read an IDX file, packed by gzip or not, whatever its name says.
+    """Read an IDX file, packed by gzip or not, whatever its name says: an array of uint8, or of
+    big-endian int32.
 
-    Parameters
-    ----------
-    path : Path
-    axes : tuple of int
-        How many it may have.
-    kinds : tuple of int
-        The types of numbers, by IDX's codes, that it may have.
-
-    Returns
-    -------
-    array of uint8 or of big-endian int32
-
-    Raises
-    ------
-    UserError
-        It is something else, or damaged.
+    `axes` are how many it may have, `kinds` which numbers, by IDX's codes. Raises UserError where
+    it is something else, or damaged.
     """
     try:
         content = read_file(path)

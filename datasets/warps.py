@@ -8,17 +8,9 @@ def random_warps(shape, seed, epoch):
     up to a fifth of their height, both sides scaled by up to 15 % and shifted by up to 1/14 (2
     pixels of MNIST's 28).
 
-    Parameters
-    ----------
-    shape : (N, C, H, W)
-    seed, epoch : int
-        All that they depend on.
-
-    Returns
-    -------
-    (N, 6) float32
-        Affine maps from the pixels of the warped image to those of the original, whose coordinates
-        go from -1 to 1: the two rows of each, as MXNet's GridGenerator takes them.
+    Shape (N, C, H, W), seed and epoch alone determine them. They are affine maps, (N, 6) float32,
+    from the pixels of the warped image to those of the original, whose coordinates go from -1 to 1:
+    the two rows of each, as MXNet's GridGenerator takes them.
     """
     count, _, height, width = shape
     random = np.random.RandomState([seed, epoch, 1])

@@ -10,7 +10,7 @@ from process.console import printable
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and which knows what typos were meant to be."""
+    """An ArgumentParser with errors of one line, which suggest the flag that a typo meant."""
 
     def parse_args(self, argv):
         args, unknown = self.parse_known_args(argv)
@@ -28,14 +28,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def of_field(each, smallest, largest):
-    """What argparse must know of a flag that is a field of a dataclass, as keyword arguments.
+    """Keyword arguments of argparse for a flag that is a field of a dataclass.
 
-    Parameters
-    ----------
-    each : dataclasses.Field
-        Made by `typed.within` or `typed.one_of`, unless it is a bool.
-    smallest, largest : float
-        The bounds of a float that is not 0.
+    Unless it is a bool, `typed.within` or `typed.one_of` made it; a float that is not 0 lies
+    between `smallest` and `largest`.
     """
     limits = each.metadata.get("range")
     kinds = {

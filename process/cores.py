@@ -8,11 +8,8 @@ from pathlib import Path
 def physical_cores():
     """Count the physical cores that this process may use, for work that keeps them busy.
 
-    Returns
-    -------
-    int
-        At least 1: the cores of its affinity (taskset), not above the quota of its container
-        (docker run --cpus). Where Linux does not say which processors share a core, each counts.
+    They are those of its affinity (taskset), not above the quota of its container (docker run
+    --cpus). Where Linux does not say which processors share a core, each counts.
     """
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)

@@ -14,18 +14,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Ended(Exception):
-    """What ends the program before it has done all.
+    """What ends the program before it has done all."""
 
-    Attributes
-    ----------
-    kept : str or None
-        What is left of a training that was under way.
-    resume : bool
-        Whether --resume goes on with that.
-    """
-
-    kept = None
-    resume = False
+    kept = None  # in words, what is left of a training that was under way
+    resume = False  # whether --resume goes on with that
 
     def __str__(self):
         return "; ".join(filter(None, (super().__str__(), self.kept)))

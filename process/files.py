@@ -1,4 +1,4 @@
-"""Reading and writing files so that nothing is lost, and nothing is read that has no end."""
+"""Reading and writing files: nothing is lost, and pipes and devices are refused."""
 
 import contextlib
 import errno
@@ -24,17 +24,10 @@ def write_atomically(path, content):
 
 
 def write_together(contents):
-    """Write files that belong together: all are written beside their places before one is renamed.
+    """Write bytes to paths that belong together: all beside their places before one is renamed.
 
-    Parameters
-    ----------
-    contents : dict of Path to bytes
-
-    Raises
-    ------
-    UserError
-        A file cannot be written, for example because the disk is full; the old ones are as before.
-        Or one cannot be renamed; then those before it are new.
+    Raises UserError where one cannot be written, for example because the disk is full: the old ones
+    are as before. Or where one cannot be renamed: those before it are new.
     """
     try:
         for path, content in contents.items():

@@ -13,16 +13,7 @@ LIST_MAGIC, ARRAY_MAGIC, DENSE, CPU, FLOAT32 = 0x112, 0xF993FAC9, 0, 1, 0
 
 
 def pack(arrays):
-    """Write float32 arrays in the format of ``mxnet.nd.save``.
-
-    Parameters
-    ----------
-    arrays : dict of str to float32 array
-
-    Returns
-    -------
-    bytes
-    """
+    """The bytes of float32 arrays, by name, in the format of ``mxnet.nd.save``."""
     parts = [struct.pack("<QQQ", LIST_MAGIC, 0, len(arrays))]
     for array in arrays.values():
         parts.append(struct.pack("<Iii", ARRAY_MAGIC, DENSE, array.ndim))
@@ -36,20 +27,9 @@ def pack(arrays):
 
 
 def unpack(content):
-    """Read what `pack`, or ``mxnet.nd.save`` since MXNet 1.0, wrote of float32 arrays.
+    """The float32 arrays, by name, in bytes of `pack`, or of ``mxnet.nd.save`` since MXNet 1.0.
 
-    Parameters
-    ----------
-    content : bytes
-
-    Returns
-    -------
-    dict of str to float32 array
-
-    Raises
-    ------
-    ValueError
-        Anything else.
+    Raises ValueError where the bytes are anything else.
     """
     whole, at = bytearray(content), 0
 

@@ -43,33 +43,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained.
-
-    Attributes
-    ----------
-    run : Run
-    recipe : Recipe
-    epochs : int
-        How many the run is to have.
-    first : int
-        The epoch to begin with.
-    dataset : datasets.dataset.Dataset
-    contexts : list of mxnet.Context
-        The devices that each batch is split over.
-    record : Record or None
-        What rank 0 goes on with; None at the others.
-    source : Trained or None
-        What a second training starts from, at rank 0.
-    """
+    """What is to be trained."""
 
     run: Run
     recipe: Recipe
-    epochs: int
-    first: int
+    epochs: int  # how many the run is to have
+    first: int  # the epoch to begin with
     dataset: Dataset
-    contexts: list
-    record: Optional[Record] = None
-    source: Optional[Trained] = None
+    contexts: list  # the devices that each batch is split over, each an mxnet.Context
+    record: Optional[Record] = None  # what rank 0 goes on with; None at the others
+    source: Optional[Trained] = None  # what a second training starts from, at rank 0
 
 
 @contextlib.contextmanager

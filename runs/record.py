@@ -111,35 +111,18 @@ class OtherVersion(Exception):
 
 @dataclass
 class Record:
-    """What a run is: where it comes from, on what it was trained and how, and its history.
-
-    Attributes
-    ----------
-    prefix : str
-    started_from : Origin or None
-        What a second training began with.
-    recipe : Recipe
-    epochs : int
-        How many the run is to have.
-    dataset : datasets.dataset.Fingerprint
-    surroundings : Surroundings
-    best : Best or None
-    moving_loss : float or None
-    history : list of Epoch
-    sha256 : dict of str to str
-        Of each parameter file, by its name.
-    """
+    """What a run is: where it comes from, on what it was trained and how, and its history."""
 
     prefix: str
-    started_from: Optional[Origin]
+    started_from: Optional[Origin]  # what a second training began with
     recipe: Recipe
-    epochs: int
+    epochs: int  # how many the run is to have
     dataset: Fingerprint
     surroundings: Surroundings
     best: Optional[Best] = None
     moving_loss: Optional[float] = None
     history: List[Epoch] = field(default_factory=list)
-    sha256: Dict[str, str] = field(default_factory=dict)
+    sha256: Dict[str, str] = field(default_factory=dict)  # of each parameter file, by its name
 
     def observe(self, loss):
         """Move the average by the mean loss of a step."""

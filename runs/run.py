@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from process.errors import UserError
 from process.files import (
     make_folder,
     new_name,
-    open_regular,
     read_file,
     remove,
     remove_new,
@@ -22,18 +20,6 @@ from runs import params
 from runs.record import Origin, OtherVersion, Record, sha256
 
 SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
-BLOCK = 2**20  # bytes of a file that are read at once, however large it is
-
-
-def holds(path, digest):
-    """Whether this is a file with this SHA-256; raises OSError where that cannot be said."""
-    if not path.is_file():
-        return False
-    found = hashlib.sha256()
-    with open_regular(path) as file:
-        while block := file.read(BLOCK):
-            found.update(block)
-    return found.hexdigest() == digest
 
 
 class Run:
@@ -162,7 +148,7 @@ class Run:
             new = new_name(path)
             if os.path.lexists(new):
                 wanted = kept.get(path.name)
-                if wanted and holds(new, wanted):
+                if wanted and new.is_file() and sha256(read_file(new)) == wanted:
                     rename_new(path)
                 else:
                     remove(new)

@@ -21,24 +21,13 @@ MNIST_SHAPE = (1, 28, 28)
 
 
 class Trained(NamedTuple):
-    """The best network of a run, as it was read.
-
-    Attributes
-    ----------
-    run : Run
-    record : Record or None
-        None for a run of the program of 2019.
-    network : Network
-    params : dict of str to float32 array
-        The network's.
-    centers : dict of str to float32 array, or None
-    """
+    """The best network of a run, as it was read."""
 
     run: Run
-    record: Optional[Record]
+    record: Optional[Record]  # None for a run of the program of 2019
     network: Network
-    params: dict
-    centers: Optional[dict]
+    params: dict  # of str to float32 array, those of the network
+    centers: Optional[dict]  # like `params`
 
     @property
     def dataset(self):
@@ -104,7 +93,9 @@ class Trained(NamedTuple):
     def threshold(self, share):
         """See `Record.threshold`."""
         if self.record is None:
-            raise UserError(f"{self.run.prefix} has no record, which keeps distances: train it")
+            raise UserError(
+                f"{self.run.prefix} has no record, so no distances are known: train it again"
+            )
         return self.record.threshold(share)
 
     def check_data(self, dataset, named):
