@@ -72,8 +72,8 @@ def test_the_fingerprint_of_mnist_is_the_one_that_shipped_runs_have():
 
 
 def test_the_program_tells_which_requirements_are_missing(tmp_path):
-    """As after half of an installation: without psutil, and without MXNet."""
-    for name in ("psutil", "mxnet"):
+    """As after half of an installation: without pooch, and without MXNet."""
+    for name in ("pooch", "mxnet"):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "sitecustomize.py").write_text(

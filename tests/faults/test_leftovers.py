@@ -206,8 +206,8 @@ def test_auto_goes_on_where_gluons_folder_cannot_be_entered(cli, monkeypatch, tm
     monkeypatch.setattr(Path, "is_file", refuse)
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     done = cli("--train", *QUICK)
-    assert done.status == 0 and "MNIST cannot be kept in" in done.err
-    assert_one_line(cli("--train", "--dataset", "mnist", *QUICK), "MNIST cannot be kept in")
+    assert done.status == 0 and "MNIST could not be downloaded" in done.err
+    assert_one_line(cli("--train", "--dataset", "mnist", *QUICK), "MNIST could not be downloaded")
 
 
 def test_a_run_whose_files_are_whole_is_found_beside_leftovers(trained, tmp_path):
