@@ -46,8 +46,9 @@ def write(text, stream):
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     tagged = "\n".join(f"{tag}{line}" for line in text.split("\n"))
-    # A path may hold any character, and a terminal take only some.
-    print(tagged.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+    # A path may hold any character, and a terminal take only some. In one piece, with its end:
+    # other processes may write to the same terminal.
+    stream.write(f"{tagged}\n".encode(encoding, "backslashreplace").decode(encoding))
     if hasattr(stream, "flush"):
         stream.flush()
 

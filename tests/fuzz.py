@@ -1,4 +1,4 @@
-"""Random command lines, data, records and signals, and the promises that the program always keeps.
+"""Random command lines, data and signals, and the promises that the program always keeps.
 
     python -m tests.fuzz 600           for ten minutes
     python -m tests.fuzz 0 7 12        the worlds of these seeds alone
@@ -11,7 +11,6 @@ leaves all runs as they are; and no half-written file stays.
 
 import collections
 import itertools
-import json
 import multiprocessing
 import os
 import random
@@ -37,7 +36,6 @@ import evaluation  # noqa: E402, F401
 import main as program  # noqa: E402
 import train  # noqa: E402, F401
 from process.errors import UserError  # noqa: E402
-from runs.record import dump, sha256  # noqa: E402
 from runs.run import Run  # noqa: E402
 
 COMMANDS = 2  # in a world
@@ -72,7 +70,6 @@ FLAGS = {
 }  # fmt: skip
 SWITCHES = ("--plotting", "--no_bias", "--color", "--augment", "--nonsense", "--test",
             "--resume", "--center_loss")  # fmt: skip
-VALUES = (None, True, -1, 0, 1, 2**31, 10**400, 1e308, 0.5, "", "../x", [], {}, [1], {"a": 1})
 STREAMS = [(None, None)] * 5 + [(1, None), (1, "/dev/full"), (2, "/dev/full")]
 
 
@@ -113,25 +110,9 @@ def damage(choose, path):
     return f"{kind} {path.name}"
 
 
-def edit_record(choose, path):
-    """Change one value of a record by hand, with a checksum that is right."""
-    place = record = json.loads(path.read_bytes())
-    record.pop("checksum")
-    while True:
-        key = choose.choice(list(place) if isinstance(place, dict) else range(len(place)))
-        if not isinstance(place[key], (dict, list)) or not place[key] or choose.random() < 0.2:
-            break
-        place = place[key]
-    old, place[key] = place[key], choose.choice(VALUES)
-    path.write_bytes(dump({**record, "checksum": sha256(dump(record))}))
-    return f"record {key}: {str(old)[:40]} -> {str(place[key])[:40]}"
-
-
 def disturb(choose, world):
     """Change a few things in a world; returns what."""
-    done, record = [], world / "ckpt" / "center-loss.json"
-    if choose.random() < 0.3:
-        done.append(edit_record(choose, record))
+    done = []
     for _ in range(choose.choice([0, 0, 1, 2])):
         folder = world / choose.choice(["odd", "own", "some", "ckpt", "output"])
         done.append(damage(choose, choose.choice(regular(folder))))
