@@ -236,13 +236,22 @@ def check_flags(args, error):
         error(text)
 
 
+USAGE = """python main.py ACTION ... [FLAG ...] [@FILE ...]
+
+  python main.py --train @recipes/quick              train for a minute, and draw the features
+  python main.py --train --center_loss               train with softmax loss + center loss
+  python main.py --test --eval_method knn            test by the nearest center
+  python main.py --predict photo.jpg --prefix best   tell the digit in a photo"""
+
+
 def new_parser():
     parser = arguments.Parser(
         prog="main.py",
+        usage=USAGE,
         description="Train and use networks with softmax loss and center loss, on MNIST or on "
         "your own images.",
-        epilog="Actions given together run in the order in which they stand above.",
-        allow_abbrev=False,
+        epilog="Actions given together run in the order in which they stand above. @FILE stands "
+        "for the flags in a file; of a flag given twice the last one counts.",
     )
     known = {each.name: each for each in fields(recipe.Recipe)}
 

@@ -5,15 +5,28 @@ import difflib
 import math
 import os
 import re
+import shlex
 
 from process.console import printable
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser with errors of one line, which suggest the flag that a typo meant."""
+    """An ArgumentParser with errors of one line, which suggest the flag that a typo meant.
+
+    @FILE stands for the flags in a file: words as in a shell, and comments after #.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(fromfile_prefix_chars="@", allow_abbrev=False, **kwargs)
+
+    def convert_arg_line_to_args(self, line):
+        return shlex.split(line, comments=True)
 
     def parse_args(self, argv):
-        args, unknown = self.parse_known_args(argv)
+        try:
+            args, unknown = self.parse_known_args(argv)
+        except ValueError as error:  # a quotation without an end, or bytes that are no text
+            self.error(f"the file of flags cannot be read: {error}")
         if unknown:
             hint = ""
             for word in unknown:
