@@ -1,4 +1,4 @@
-"""The floor plan: imports go one way, and no file or function is too long to be read at once."""
+"""The floor plan: imports go one way, and each package says what is in it."""
 
 import ast
 
@@ -19,7 +19,6 @@ ORDER = (  # a line imports from the lines above it, and a room from itself
 )
 FLOORS = {name: floor for floor, names in enumerate(ORDER) for name in names.split()}
 FILES = [path for name in FLOORS for path in (*ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/*.py"))]
-LONGEST_FILE, LONGEST_FUNCTION, LARGEST_ROOT = 350, 45, 1900
 
 
 def imported(tree):
@@ -31,22 +30,15 @@ def imported(tree):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_from_below_and_is_short(path):
-    text = path.read_text(encoding="utf-8")
-    tree, name = ast.parse(text), path.relative_to(ROOT).parts[0].partition(".")[0]
+def test_a_file_imports_from_below(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    name = path.relative_to(ROOT).parts[0].partition(".")[0]
     wrong = {one for one in imported(tree) if FLOORS.get(one, -1) >= FLOORS[name]} - {name}
     assert not wrong
-    assert text.count("\n") <= LONGEST_FILE
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name != "new_parser":  # the table of flags
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            assert not body or node.end_lineno - body[0].lineno < LONGEST_FUNCTION, node.name
 
 
-def test_the_root_is_read_in_one_sitting():
-    root = [path for path in FILES if path.parent == ROOT]
-    assert len(root) == 9
-    assert sum(path.read_text(encoding="utf-8").count("\n") for path in root) <= LARGEST_ROOT
+def test_the_root_has_nine_files():
+    assert len([path for path in FILES if path.parent == ROOT]) == 9
 
 
 def test_each_room_says_in_one_line_what_is_in_it():
