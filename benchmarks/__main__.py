@@ -9,7 +9,7 @@ from process.cores import physical_cores
 from process.errors import UserError
 from process.libraries import how_to_install
 
-PARTS = ("training", "augment", "epoch", "centers", "knn", "startup", "growth", "cluster")
+PARTS = ("training", "epoch", "centers", "knn")
 
 
 def main():
@@ -28,16 +28,13 @@ def main():
 
 
 def machine():
-    import psutil
-
     with open("/proc/cpuinfo") as file:
         names = {line.split(":")[1].strip() for line in file if line.startswith("model name")}
     return (
-        f"{', '.join(sorted(names)) or 'unknown processor'}, {physical_cores()} cores, "
-        f"{psutil.virtual_memory().total / 2**30:.0f} GiB; {platform.system()}, Python "
-        f"{platform.python_version()}. Contenders take turns in one run; each number is the "
-        "median of the turns, with the smallest and the largest in brackets, and each ratio the "
-        "median of the ratios within a turn."
+        f"{', '.join(sorted(names)) or 'unknown processor'}, {physical_cores()} cores; "
+        f"{platform.system()}, Python {platform.python_version()}. Contenders take turns in one "
+        "run; each number is the median of the turns, with the smallest and the largest in "
+        "brackets, and each ratio the median of the ratios within a turn."
     )
 
 

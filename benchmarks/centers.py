@@ -1,15 +1,13 @@
 """Center loss alone: forward, backward and update, batch 128
 
-Four ways to write it, all with the same loss: this program's (row-sparse gradients; n_j from the
-labels of the batch), the Parameter of `ParameterCenterLoss`, n_j by one-hot vectors of all
-classes, and the matrix of the distances to all centers. Memory is measured in processes that
-train nothing else.
+Three ways to write it, all with the same loss: this program's (row-sparse gradients; n_j from the
+labels of the batch), the Parameter of `ParameterCenterLoss`, and the matrix of the distances to
+all centers. Memory is measured in processes that train nothing else.
 """
 
 import functools
 import sys
-
-import psutil
+import time
 
 from benchmarks.harness import Child, answer, median, ratio, take_turns
 from process.console import table
@@ -34,7 +32,7 @@ def run(smoke):
             others = [ratio(seconds[name], seconds["ours"]) for name in contenders][1:]
             milliseconds = median([1000 * s for s in seconds["ours"]])
             rows.append((f"{num_classes:,} x {feature_size}", milliseconds, *others))
-    header = ("centers", "this program, ms", "Parameter / this", "one-hot / this", "matrix / this")
+    header = ("centers", "this program, ms", "Parameter / this", "matrix / this")
     most = classes[-1]
     growth = ratio(ours[most, 128], ours[10, 128])
     return (
@@ -44,19 +42,10 @@ def run(smoke):
 
 
 def kinds():
+    """The ways to write it, by name."""
     from mxnet import gluon
 
-    from center_loss import CenterLoss, ParameterCenterLoss, squared_distance
-
-    class OneHotCenterLoss(gluon.HybridBlock):
-        def __init__(self, num_classes, feature_size):
-            super().__init__()
-            self.num_classes = num_classes
-            self.embedding = gluon.nn.Embedding(num_classes, feature_size)
-
-        def hybrid_forward(self, F, feature, label):
-            count = F.sum(F.one_hot(label, self.num_classes), axis=0)
-            return squared_distance(F, feature, self.embedding(label)) / 2 / F.take(count, label)
+    from center_loss import CenterLoss, ParameterCenterLoss
 
     class MatrixCenterLoss(gluon.HybridBlock):
         def __init__(self, num_classes, feature_size):
@@ -75,15 +64,12 @@ def kinds():
     return {
         "ours": functools.partial(CenterLoss, sparse_grad=True),  # as the learner has it
         "parameter": ParameterCenterLoss,
-        "one-hot": OneHotCenterLoss,
         "matrix": MatrixCenterLoss,
     }
 
 
 def stepper(make, num_classes, feature_size, steps=20):
     """A function that makes some steps and returns the seconds of one."""
-    import time
-
     import mxnet as mx
     from mxnet import autograd, gluon
 
@@ -113,19 +99,21 @@ def stepper(make, num_classes, feature_size, steps=20):
 
 def memory(num_classes):
     """What a process holds more with `num_classes` centers than with 10, beside the centers."""
-    held = {}
+    held = []
     for size in (10, num_classes):
         with Child("benchmarks.centers", size) as child:
-            held[size] = child()
-    more, centers = held[num_classes] - held[10], 4 * (num_classes - 10) * 128
+            held.append(child())
+    centers = 4 * (num_classes - 10) * 128
     return (
         f"Memory of a process that makes such steps with {num_classes:,} x 128 centers: "
-        f"{more / 2**20:.0f} MiB more than with 10 x 128; the centers are {centers / 2**20:.0f} "
-        "MiB of that."
+        f"{(held[1] - held[0]) / 2**20:.0f} MiB more than with 10 x 128; the centers are "
+        f"{centers / 2**20:.0f} MiB of that."
     )
 
 
 if __name__ == "__main__":
+    import psutil
+
     prepare_mxnet()
     step = stepper(kinds()["ours"], int(sys.argv[1]), 128)
 

@@ -1,10 +1,9 @@
-"""Training loops to be compared, one a process: `python -m benchmarks.contenders NAME IMAGES`.
+"""Training loops to be compared, one a process: `benchmarks.contenders NAME IMAGES MODEL`.
 
 ``ours`` is the epoch loop that main.py runs; ``bare`` the hybridized passes and nothing else,
 ``parameter`` the same with the centers in a Parameter; ``2019`` is written like the program of
 2019; ``torch``, ``torch-channels-last`` and ``torch-compile`` are PyTorch with the distance matrix
-that its center losses usually have. ``numpy-product``, ``mxnet-product`` and ``torch-product``
-multiply two float32 matrices, with IMAGES rows and columns: what these cores can do at all.
+that its center losses usually have.
 """
 
 import itertools
@@ -19,12 +18,12 @@ from process.startup import prepare_mxnet
 BATCH = 128
 
 
-def ours(images, *flags):
+def ours(images, model):
     """Epochs as main.py runs them, each after an evaluation and a look at the parameters."""
     import train
     from utils import classify
 
-    split, learner = begin(images, *flags)
+    split, learner = begin(images, model)
     epochs = itertools.count()
 
     def epoch():
@@ -37,22 +36,20 @@ def ours(images, *flags):
     return epoch
 
 
-def bare(images, *flags):
-    split, learner = begin(images, *flags)
+def bare(images, model):
+    split, learner = begin(images, model)
     return bare_epoch(learner, split)
 
 
-def parameter(images, *flags):
+def parameter(images, model):
     import mxnet as mx
 
     from center_loss import ParameterCenterLoss
 
-    split, learner = begin(images, *flags)
-    recipe = learner.recipe
-    center_loss = ParameterCenterLoss(recipe.num_classes, recipe.feature_size, recipe.lmbd)
-    center_loss.initialize(mx.init.Xavier(magnitude=2.24))
-    center_loss.hybridize(static_alloc=True)
-    learner.center_loss = center_loss
+    split, learner = begin(images, model)
+    learner.center_loss = ParameterCenterLoss(10, 2)
+    learner.center_loss.initialize(mx.init.Xavier(magnitude=2.24))
+    learner.center_loss.hybridize(static_alloc=True)
     learner.trainers = learner.new_trainers()
     return bare_epoch(learner, split)
 
@@ -79,45 +76,35 @@ def bare_epoch(learner, split):
     return epoch
 
 
-def like_2019(images):
+def like_2019(images, _):
     import mxnet as mx
     from mxnet import autograd, gluon, nd
     from mxnet.gluon.data.vision import transforms
 
-    import data
     from models import LeNetPlus
 
-    split = repeated(data.load_dataset("mnist5k", None).train, images)
+    split = some_images(images)
     pictures = nd.array(split.images.transpose(0, 2, 3, 1), dtype="uint8")
     dataset = gluon.data.ArrayDataset(pictures, split.labels.astype("float32"))
     loader = gluon.data.DataLoader(
         dataset.transform_first(transforms.ToTensor()), batch_size=BATCH, shuffle=True
     )
-
-    class CenterLoss(gluon.Block):
-        def __init__(self):
-            super().__init__()
-            self.embedding = gluon.nn.Embedding(10, 2)
-
-        def forward(self, feature, label):
-            count = nd.array(np.bincount(label.asnumpy().astype("int64"), minlength=10))
-            distance = nd.sum(nd.square(feature - self.embedding(label)), axis=1)
-            return distance / 2 / nd.take(count, label)
-
-    net, center_loss = LeNetPlus(), CenterLoss()
-    for block in (net, center_loss):
+    net, embedding = LeNetPlus(), gluon.nn.Embedding(10, 2)
+    for block in (net, embedding):
         block.initialize(mx.init.Xavier(magnitude=2.24))
     net.hybridize()
     cross_entropy = gluon.loss.SoftmaxCrossEntropyLoss()
     trainer = gluon.Trainer(net.collect_params(), "sgd", {"learning_rate": 0.1, "wd": 1e-4})
-    center_trainer = gluon.Trainer(center_loss.collect_params(), "sgd", {"learning_rate": 0.5})
+    center_trainer = gluon.Trainer(embedding.collect_params(), "sgd", {"learning_rate": 0.5})
 
     def epoch():
         moving = 0.0
         for image, label in loader:
             with autograd.record():
                 output, feature = net(image)
-                loss = cross_entropy(output, label) + center_loss(feature, label)
+                count = nd.array(np.bincount(label.asnumpy().astype("int64"), minlength=10))
+                distance = nd.sum(nd.square(feature - embedding(label)), axis=1)
+                loss = cross_entropy(output, label) + distance / 2 / nd.take(count, label)
             loss.backward()
             trainer.step(BATCH)
             center_trainer.step(BATCH)
@@ -145,12 +132,10 @@ def torch_network(model):
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 3 * 3, 2))
 
 
-def pytorch(images, model="lenetplus", channels_last=False, compiled=False):
+def pytorch(images, model, channels_last=False, compiled=False):
     import torch
     from torch import nn
 
-    random = np.random.RandomState(0)  # what the pixels are takes no time
-    pixels = random.randint(0, 256, (images, 1, 28, 28)).astype(np.uint8)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     features = torch_network(model).to(memory_format=layout)
     output = nn.Linear(2, 10)
@@ -159,8 +144,9 @@ def pytorch(images, model="lenetplus", channels_last=False, compiled=False):
     sgd = torch.optim.SGD(network, lr=0.1, weight_decay=1e-4)
     center_sgd = torch.optim.SGD([centers], lr=0.5)
     classes = torch.arange(10)
-    every_image = torch.from_numpy(pixels)
-    every_label = torch.from_numpy(random.randint(0, 10, images))
+    # What the pixels are takes no time.
+    every_image = torch.randint(0, 256, (images, 1, 28, 28), dtype=torch.uint8)
+    every_label = torch.randint(0, 10, (images,))
 
     def loss_of(image, label):
         feature = features(image)
@@ -172,9 +158,7 @@ def pytorch(images, model="lenetplus", channels_last=False, compiled=False):
     step_loss = torch.compile(loss_of) if compiled else loss_of
 
     def epoch():
-        order = torch.randperm(images)
-        for start in range(0, images, BATCH):
-            rows = order[start : start + BATCH]
+        for rows in torch.randperm(images).split(BATCH):
             image = (every_image[rows].float() / 255).to(memory_format=layout)
             sgd.zero_grad()
             center_sgd.zero_grad()
@@ -185,20 +169,22 @@ def pytorch(images, model="lenetplus", channels_last=False, compiled=False):
     return epoch
 
 
-def begin(images, *flags):
+def begin(images, model):
     """Images and what is trained on them, as main.py has it."""
     import mxnet as mx
 
-    import data
-    import main
     from cluster.workers import Alone
     from learner import Learner
     from recipe import Recipe
 
-    args = main.parse(["--train", "--center_loss", *map(str, flags)])
-    split = repeated(data.load_dataset("mnist5k", None).train, images)
-    recipe = Recipe.merge(args.given)
-    return split, Learner(recipe, split.images.shape[1:], [mx.cpu()], Alone())
+    recipe = Recipe(model=model, center_loss=True)
+    return some_images(images), Learner(recipe, (1, 28, 28), [mx.cpu()], Alone())
+
+
+def some_images(count):
+    import data
+
+    return repeated(data.load_dataset("mnist5k", None).train, count)
 
 
 def repeated(split, images):
@@ -207,44 +193,22 @@ def repeated(split, images):
     return type(split)(split.images[rows], split.labels[rows])
 
 
-def numpy_product(size):
-    a, b, c = np.random.RandomState(0).rand(3, size, size).astype(np.float32)
-    return lambda: np.dot(a, b, out=c) is None
-
-
-def mxnet_product(size):
-    import mxnet as mx
-
-    a, b = mx.nd.random.uniform(shape=(2, size, size))
-    return lambda: mx.nd.dot(a, b).wait_to_read()
-
-
-def torch_product(size):
-    import torch
-
-    a, b = torch.rand(2, size, size)
-    return lambda: a @ b is None
-
-
 CONTENDERS = {
     "ours": ours,
     "bare": bare,
     "parameter": parameter,
     "2019": like_2019,
     "torch": pytorch,
-    "torch-channels-last": lambda images, *flags: pytorch(images, *flags, channels_last=True),
-    "torch-compile": lambda images, *flags: pytorch(images, *flags, compiled=True),
-    "numpy-product": numpy_product,
-    "mxnet-product": mxnet_product,
-    "torch-product": torch_product,
+    "torch-channels-last": lambda *args: pytorch(*args, channels_last=True),
+    "torch-compile": lambda *args: pytorch(*args, compiled=True),
 }
 
 
 if __name__ == "__main__":
-    name, images, *flags = sys.argv[1:]
+    name, images, model = sys.argv[1:]
     if not name.startswith("torch"):
         prepare_mxnet()
-    epoch = CONTENDERS[name](int(images), *flags)
+    epoch = CONTENDERS[name](int(images), model)
 
     def timed():
         began = time.perf_counter()

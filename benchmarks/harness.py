@@ -1,4 +1,4 @@
-"""What all measurements share: turns, ratios, tables, and contenders in processes of their own."""
+"""What all measurements share: turns, ratios, and contenders in processes of their own."""
 
 import statistics
 import subprocess
@@ -12,19 +12,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def take_turns(contenders, turns):
-    """Time contenders side by side.
+    """Time contenders side by side, each `turns` times after once that does not count.
 
-    Parameters
-    ----------
-    contenders : dict of str to function
-        Each returns the seconds it took, or None to be timed by the clock.
-    turns : int
-        How often each is run, after once that does not count.
-
-    Returns
-    -------
-    dict of str to list of float
-        Seconds.
+    `contenders` are functions by name, which return the seconds they took, or None to be timed
+    by the clock. Returns the lists of seconds by name.
     """
     seconds = {name: [] for name in contenders}
     for turn in tqdm(range(turns + 1), unit="turn", leave=False, disable=None):
@@ -51,12 +42,8 @@ def ratio(values, others, digits=3):
 class Child:
     """A contender in a process of its own: MXNet and PyTorch read their settings only once.
 
-    Parameters
-    ----------
-    *command : str
-        A Python module, run with ``-m``, and its arguments. It prints a number for each line that
-        it reads.
-    env : dict, optional
+    `command` is a Python module, run with ``-m``, and its arguments. It prints a number for each
+    line that it reads, as `answer` does.
     """
 
     def __init__(self, *command, env=None):

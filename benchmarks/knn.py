@@ -12,21 +12,18 @@ from benchmarks.harness import median, ratio, take_turns
 from process.console import table
 from process.startup import prepare_mxnet
 
-CALLS = 50  # a turn
+CALLS = 50  # a turn: one alone would mostly measure how its threads wake up
 
 
 def run(smoke):
     prepare_mxnet()
     from utils import nearest_center
 
-    turns = 1 if smoke else 7
-    random = np.random.RandomState(0)
-    features = random.normal(size=(10_000, 2)).astype(np.float32)
-    centers = random.normal(size=(10, 2)).astype(np.float32)
+    features, centers = points(10_000, 10, 2)
 
     def ours():
         began = time.perf_counter()
-        for _ in range(CALLS):  # one alone would mostly measure how its threads wake up
+        for _ in range(CALLS):
             nearest_center(features, centers)
         return (time.perf_counter() - began) / CALLS
 
@@ -34,42 +31,34 @@ def run(smoke):
         for feature in features:
             np.argmin(np.sum((feature - centers) ** 2, axis=1))
 
-    seconds = take_turns({"ours": ours, "loop": loop}, turns)
+    seconds = take_turns({"this program": ours, "a loop over the samples": loop}, smoke or 7)
     rows = [
-        ("this program", median([1000 * s for s in seconds["ours"]]), "1"),
-        (
-            "a loop over the samples (NumPy)",
-            median([1000 * s for s in seconds["loop"]]),
-            ratio(seconds["loop"], seconds["ours"]),
-        ),
+        (name, median([1000 * s for s in values]), ratio(values, seconds["this program"]))
+        for name, values in seconds.items()
     ]
     small = table(("10,000 features, 10 centers, feature_size 2", "ms", "/ this program"), rows)
     return f"{small}\n\n{many(*((1000, 10_000, 1) if smoke else (10_000, 10**6, 2)))}"
 
 
 def many(samples, classes, turns):
-    """A table for many centers."""
-    import utils
+    """What many centers take, in time and memory."""
+    from utils import nearest_center
 
-    random = np.random.RandomState(0)
-    features = random.standard_normal((samples, 128)).astype(np.float32)
-    centers = random.standard_normal((classes, 128)).astype(np.float32)
-    peaks = []
-
-    def ours():
-        tracemalloc.start()
-        began = time.perf_counter()
-        utils.nearest_center(features, centers)
-        seconds = time.perf_counter() - began
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        return seconds
-
-    seconds = take_turns({"ours": ours}, turns)
-    rows = [("this program", median(seconds["ours"]))]
-    what = f"{samples:,} features, {classes:,} centers, feature_size 128"
+    features, centers = points(samples, classes, 128)
+    seconds = take_turns({"ours": lambda: nearest_center(features, centers) is None}, turns)["ours"]
+    tracemalloc.start()
+    nearest_center(features, centers)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     return (
-        f"{table((what, 's'), rows)}\n\nBeside features and centers it holds "
-        f"{max(peaks) / 2**20:.0f} MiB at the most; the matrix of distances would take "
+        f"{samples:,} features and {classes:,} centers of 128: {median(seconds)} s. Beside them it "
+        f"holds {peak / 2**20:.0f} MiB at the most; the matrix of distances would take "
         f"{8 * samples * classes / 2**20:,.0f} MiB."
     )
+
+
+def points(*counts_and_size):
+    """Random features and centers."""
+    *counts, size = counts_and_size
+    random = np.random.RandomState(0)
+    return [random.standard_normal((count, size)).astype(np.float32) for count in counts]
