@@ -16,9 +16,10 @@ from process.console import progress, say, say_when_it_ends
 from process.errors import Ended
 from recipe import EVAL_METHODS, Recipe
 from runs.record import Epoch
-from utils import accuracies, check_finite, classify
+from utils import accuracies, check_finite, classify, shift, spread
 
 GUESSING = 0.97  # of the loss of guessing: above it a network has hardly learnt
+MANY_CLASSES = 5000  # beyond them the pairs of class means are too many for every epoch
 CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
 # When the losses are looked at: a look wakes threads up, which slows short steps down.
 LOOK_EVERY, MOST_PENDING = 0.3, 64  # seconds, steps
@@ -155,6 +156,7 @@ class Keeper:
             center_loss=means.get("center"),
             seconds=round(seconds, 6),
             **{f"{name}_{m}": accuracy[name].get(m) for name in self.parts for m in EVAL_METHODS},
+            **self.clusters(answers),
         )
         self.save(best=record.append(epoch, answers[epoch.chooser].distance))
         self.draw(answers)
@@ -164,6 +166,16 @@ class Keeper:
             f"Test-Acc={epoch.accuracy('test', recipe.eval_method):.6f}, "
             f"Epoch-time={epoch.seconds:.6f}"
         )
+
+    def clusters(self, answers):
+        """The spread and the shift of each set, as an `Epoch` has them, where they are finite."""
+        centers, known = centers_of(self.learner.center_loss), {}
+        for name in SPLITS if len(self.dataset.classes) <= MANY_CLASSES else ():
+            about = answers[name].features, getattr(self.dataset, name).labels
+            known[f"{name}_spread"] = spread(*about)
+            if centers is not None:
+                known[f"{name}_shift"] = shift(*about, centers)
+        return {name: value for name, value in known.items() if math.isfinite(value)}
 
     def save(self, best):
         """Commit a finished epoch; a better network than all before becomes the best one."""

@@ -137,11 +137,49 @@ def tightness(features, labels, centers):
     -------
     float
         The mean distance to the own center over the smallest distance between two centers, of
-        the classes that `labels` has.
+        the classes that `labels` has. `spread` and `shift` tell apart what it mixes.
     """
-    features, centers = features.astype(np.float64), centers.astype(np.float64)
-    own = np.linalg.norm(features - centers[labels], axis=1).mean()
-    present = centers[np.unique(labels)]
-    gaps = [np.linalg.norm(present[i:] - c, axis=1).min() for i, c in enumerate(present[:-1], 1)]
-    smallest = min(gaps, default=0.0)
-    return float(own / smallest) if smallest else float("inf")
+    own = np.linalg.norm(features.astype(np.float64) - centers[labels], axis=1).mean()
+    return ratio(own, smallest_distance(centers[np.unique(labels)].astype(np.float64)))
+
+
+def spread(features, labels):
+    """How far features lie from the mean of their class, whose shapes are as for `tightness`.
+
+    It is the mean distance over the smallest distance between the means of two classes: what
+    `tightness` would be if the centers were the means.
+    """
+    means, places = class_means(features, labels)
+    own = np.linalg.norm(features.astype(np.float64) - means[places], axis=1).mean()
+    return ratio(own, smallest_distance(means))
+
+
+def shift(features, labels, centers):
+    """How far the classes' means lie from their centers: arguments as for `tightness`.
+
+    It is the mean distance, over the classes that `labels` has, over the smallest distance
+    between two of their centers.
+    """
+    means, _ = class_means(features, labels)
+    present = centers[np.unique(labels)].astype(np.float64)
+    return ratio(np.linalg.norm(means - present, axis=1).mean(), smallest_distance(present))
+
+
+def class_means(features, labels):
+    """The means (K, d) float64 of the classes that are there, ascending, and which of them each
+    image belongs to, (N,) int."""
+    _, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(places, kind="stable")
+    sums = np.add.reduceat(features[order].astype(np.float64), np.cumsum(counts) - counts)
+    return sums / counts[:, None], places
+
+
+def smallest_distance(points):
+    """The distance between the two of the points (K, d) that are nearest to each other; 0 where
+    there is one alone."""
+    gaps = [np.linalg.norm(points[i:] - p, axis=1).min() for i, p in enumerate(points[:-1], 1)]
+    return min(gaps, default=0.0)
+
+
+def ratio(length, unit):
+    return float(length / unit) if unit else float("inf")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Dict, List, Optional
 
 import mxnet as mx
@@ -41,9 +41,14 @@ class Epoch:
     train_knn: Optional[float]
     test_knn: Optional[float]
     seconds: float
-    # Where there is a validation set; otherwise neither records nor tables have them.
+    # What has a default is left out of records and tables where it is None: without a validation
+    # set, without centers, and in the epochs of older versions.
     val_softmax: Optional[float] = None
     val_knn: Optional[float] = None
+    train_spread: Optional[float] = None  # see `utils.spread`
+    test_spread: Optional[float] = None
+    train_shift: Optional[float] = None  # see `utils.shift`
+    test_shift: Optional[float] = None
 
     def accuracy(self, split, method):
         return getattr(self, f"{split}_{method}")
@@ -54,11 +59,13 @@ class Epoch:
         return "test" if self.val_softmax is None else "val"
 
     def row(self):
-        """The fields as a record and a table have them."""
-        row = asdict(self)
-        if self.chooser == "test":
-            del row["val_softmax"], row["val_knn"]
-        return row
+        """The fields as a record has them."""
+        known = asdict(self)
+        return {
+            each.name: known[each.name]
+            for each in fields(self)
+            if known[each.name] is not None or each.default is MISSING
+        }
 
 
 COLUMNS = [column.name for column in fields(Epoch)]
@@ -239,7 +246,8 @@ class Record:
     def history_csv(self):
         """The history as the bytes of a table."""
         rows = [epoch.row() for epoch in self.history]
-        return as_csv([list(rows[0]), *(list(row.values()) for row in rows)]).encode()
+        header = [name for name in COLUMNS if any(name in row for row in rows)]
+        return as_csv([header, *([row.get(name) for name in header] for row in rows)]).encode()
 
 
 def make(cls, row):

@@ -79,6 +79,29 @@ def test_tightness_is_the_distance_to_the_own_center_over_that_between_centers()
     assert utils.tightness(features, labels, centers) == pytest.approx(own / min(gaps), rel=1e-5)
 
 
+def test_spread_and_shift_tell_apart_what_tightness_mixes():
+    random = np.random.RandomState(0)
+    means, labels = random.normal(size=(4, 3)), np.repeat([0, 2, 3, 5], [9, 9, 30, 1])
+    noise = np.concatenate([rows - rows.mean(axis=0) for rows in (
+        random.normal(size=(count, 3)) for count in (9, 9, 30, 1)
+    )])  # fmt: skip
+    features = np.repeat(means, [9, 9, 30, 1], axis=0) + 0.1 * noise
+    order = random.permutation(len(labels))
+    centers = random.normal(size=(6, 3))  # those of absent classes do not count
+    centers[[0, 2, 3, 5]] = means + [[3, 4, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    gap = min(np.linalg.norm(a - b) for i, a in enumerate(means) for b in means[:i])
+    wanted = 0.1 * np.mean(np.linalg.norm(noise, axis=1)) / gap
+    assert utils.spread(features[order], labels[order]) == pytest.approx(wanted)
+    present = centers[[0, 2, 3, 5]]
+    gap = min(np.linalg.norm(a - b) for i, a in enumerate(present) for b in present[:i])
+    shift = utils.shift(features[order], labels[order], centers)
+    assert shift == pytest.approx((5 + 1 + 1 + 1) / 4 / gap)
+    tight = utils.tightness(features[order], labels[order], centers)
+    centers[[0, 2, 3, 5]] = means
+    assert utils.shift(features, labels, centers) == pytest.approx(0)
+    assert utils.tightness(features, labels, centers) == pytest.approx(wanted) != tight
+
+
 def test_centers_at_one_point_are_infinitely_loose():
     assert utils.tightness(np.ones((4, 2)), np.array([0, 1, 0, 1]), np.zeros((2, 2))) == float(
         "inf"

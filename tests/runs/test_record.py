@@ -1,5 +1,6 @@
 """Records: what is written comes back, and what cannot be one is refused, not believed."""
 
+import csv
 import dataclasses
 import json
 
@@ -48,6 +49,17 @@ def test_a_missing_field_takes_its_default():
     del row["checksum"], row["format"], row["flags"]["lmbd"], row["best"]["distances"]
     record = Record.from_bytes(with_checksum(row))
     assert record.recipe == Recipe(second=True) and record.best.distances is None
+
+
+def test_what_an_older_version_did_not_know_stands_empty_in_the_table():
+    record = new_record()
+    (header, *rows) = csv.reader(record.history_csv().decode().splitlines())
+    assert header[-1] == "seconds" and len(header) == 11
+    record.append(dataclasses.replace(record.history[1], epoch=2, test_shift=0.25))
+    assert Record.from_bytes(record.to_bytes()) == record
+    table = list(csv.reader(record.history_csv().decode().splitlines()))
+    assert table[:3] == [[*header, "test_shift"], *([*row, ""] for row in rows)]
+    assert table[3][-1] == "0.25"
 
 
 EDITS = {
