@@ -276,10 +276,11 @@ class Learner:
         if self.center_loss is not None:
             set_params(self.center_loss, parts["centers"], source)
         for name, arrays in self.momentum().items():
-            if name not in parts["momentum"]:
-                raise UserError(f"{source} has no momentum of {name}")
+            given = parts["momentum"].get(name)
+            if given is None or given.shape != arrays[0].shape:
+                raise UserError(f"{source} has no momentum for {name}, {arrays[0].shape}")
             for array in arrays:
-                array[:] = parts["momentum"][name]
+                array[:] = given
 
     def digest(self):
         """A few digits that tell whether two workers have the same parameters."""

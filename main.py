@@ -7,7 +7,7 @@ import traceback
 from dataclasses import fields
 
 import recipe
-from process import arguments
+from process import arguments, version
 from process.console import fail, note
 from process.errors import Interrupted, explain, let_signals_end, noting_signals
 from process.startup import prepare_mxnet, prepare_onnx
@@ -18,13 +18,15 @@ def main(argv=None):
     """Run the command line; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     with noting_signals():
-        return answer(argv, parse(argv))
+        return answer(argv)
 
 
-def answer(argv, args):
+def answer(argv):
     """Run the actions; on failure print one line and return the exit status."""
-    alone = args.kvstore == "device"
+    alone = True
     try:
+        args = parse(argv)
+        alone = args.kvstore == "device"
         act(args)
         return 0
     except (Exception, KeyboardInterrupt) as error:
@@ -350,6 +352,8 @@ def new_parser():
     add(group, "--kvstore", "exchange gradients within this process (device), or between several "
         "processes, whose DMLC_* variables say where they are",
         choices=("device", "dist_sync", "dist_async"), default="device")
+    add(parser, "--version", "show this program's commit, the versions under it, and the "
+        "processor", action=arguments.Tell, tell=version.in_words)
     # fmt: on
     return parser
 

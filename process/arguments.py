@@ -6,8 +6,9 @@ import math
 import os
 import re
 import shlex
+import sys
 
-from process.console import printable
+from process.console import fail, say
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +38,23 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {printable(message)} (see --help)\n")
+        fail(f"{message} (see --help)")
+        sys.exit(2)
+
+    def print_help(self, file=None):
+        say(self.format_help().rstrip())
+
+
+class Tell(argparse.Action):
+    """A flag that prints what its function `tell` returns, and ends."""
+
+    def __init__(self, *args, tell, **kwargs):
+        super().__init__(*args, nargs=0, **kwargs)
+        self.tell = tell
+
+    def __call__(self, *args):
+        say(self.tell())
+        sys.exit(0)
 
 
 def of_field(each, smallest, largest):

@@ -4,12 +4,15 @@ import contextlib
 import csv
 import io
 import os
+import re
 import sys
 import threading
 import time
 
 from process.errors import OutputLost
 
+CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f]")  # characters that a terminal obeys
+FORMULA = re.compile(r"[=@].|[+-](?![\d.,]+$).")  # at the beginning of a spreadsheet's cell
 LOCK = threading.RLock()  # between progress bars
 
 tag = ""  # in front of every line, where several processes write to one terminal
@@ -45,6 +48,7 @@ def write(text, stream):
     if stream is None:  # it was closed before the program began
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = CONTROL.sub(lambda match: escaped(match.group()), text)
     tagged = "\n".join(f"{tag}{line}" for line in text.split("\n"))
     # A path may hold any character, and a terminal take only some. In one piece, with its end:
     # other processes may write to the same terminal.
@@ -66,16 +70,23 @@ def aligned(rows):
 
 
 def as_csv(rows):
-    """Rows as the text of a CSV file."""
+    """Rows as the text of a CSV file; a name such as =1+1 gets an apostrophe in front, or a
+    spreadsheet would compute it."""
     file = io.StringIO()
-    csv.writer(file).writerows(rows)
+    for row in rows:
+        csv.writer(file).writerow(
+            f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell for cell in row
+        )
     return file.getvalue()
 
 
 def printable(text):
     """A text that may hold anything, such as a path, as one line that harms no terminal."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-    return "".join(shown)
+    return "".join(c if c.isprintable() else escaped(c) for c in str(text))
+
+
+def escaped(character):
+    return character.encode("unicode_escape").decode()
 
 
 def say_when_it_ends(seconds):

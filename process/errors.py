@@ -10,7 +10,8 @@ import threading
 
 from process.libraries import how_to_install
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, kill, a terminal that is closed, and what schedulers of jobs send before their limit.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU)
 
 
 class Ended(Exception):
@@ -32,7 +33,7 @@ class OutputLost(Ended):
 
 
 class Interrupted(Ended):
-    """SIGINT or SIGTERM has come."""
+    """One of `SIGNALS` has come."""
 
     def __init__(self, signum):
         super().__init__(signum)
@@ -81,7 +82,7 @@ received, before = [], {}
 
 @contextlib.contextmanager
 def noting_signals():
-    """Meanwhile SIGINT and SIGTERM wait for `check_signals`; a second one acts as it did before."""
+    """Meanwhile `SIGNALS` wait for `check_signals`; a second Ctrl-C or SIGTERM acts at once."""
     received.clear()
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers belong to the main thread
@@ -97,14 +98,15 @@ def noting_signals():
 
 
 def note_signals():
-    """Note signals from now on, but for those that are ignored, as Ctrl-C is in the background.
+    """Note signals from now on, but for those that are ignored, as SIGHUP is under nohup.
 
     An exception raised by the handler itself could cut a step, or be lost in some ``__del__``.
     """
 
     def note(signum, frame):
         received.append(signum)
-        signal.signal(signum, before[signum])
+        if signum in (signal.SIGINT, signal.SIGTERM):  # SIGXCPU comes again with every second
+            signal.signal(signum, before[signum])
 
     for signum in SIGNALS:
         if before[signum] is not signal.SIG_IGN:

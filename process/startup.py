@@ -3,7 +3,9 @@
 import contextlib
 import importlib
 import os
+import re
 import sys
+import tempfile
 import types
 
 from process.cores import physical_cores
@@ -25,6 +27,9 @@ def prepare_mxnet():
 
     Raises UserError where it cannot be loaded.
     """
+    if sys.flags.optimize > 1:
+        raise UserError("MXNet needs docstrings: start Python without -OO or PYTHONOPTIMIZE=2")
+    give_home()
     use_physical_cores()
     tune_threads()
     role = os.environ.pop("DMLC_ROLE", None)  # or a server would not come out of the import
@@ -100,6 +105,13 @@ def give_onnx_mapping():
     sys.modules["onnx.mapping"] = onnx.mapping = mapping
 
 
+def give_home():
+    """Libraries keep settings and data at home: a user that the system does not know, as in some
+    containers, gets one."""
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = tempfile.gettempdir()
+
+
 def use_physical_cores():
     """Let OpenMP use the physical cores that this process may use, unless the user chose a number.
 
@@ -109,7 +121,7 @@ def use_physical_cores():
     chosen = os.environ.get("OMP_NUM_THREADS")
     if chosen is None:
         os.environ["OMP_NUM_THREADS"] = str(physical_cores())
-    elif not (chosen.strip().isdecimal() and int(chosen) > 0):
+    elif not re.fullmatch(r" *0*[1-9][0-9]{,4} *", chosen):  # int() takes digits that C does not
         raise UserError(
             f"OMP_NUM_THREADS is {chosen!r}, but MXNet needs a whole number above 0 there"
         )

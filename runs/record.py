@@ -11,6 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from datasets.dataset import Fingerprint
+from process import version
 from process.console import as_csv, warn
 from process.errors import UserError
 from recipe import Recipe
@@ -100,6 +101,9 @@ class Surroundings:
     versions: Dict[str, str]
     threads: str
     devices: List[str]
+    # Older records lack these.
+    processor: Optional[str] = None
+    commit: Optional[str] = None  # of this program, where it is a clone
 
     @classmethod
     def now(cls, contexts, workers):
@@ -109,7 +113,16 @@ class Surroundings:
             "numpy": np.__version__,
         }
         devices = [str(ctx) for ctx in contexts] * workers.size
-        return cls(versions, os.environ["OMP_NUM_THREADS"], devices)
+        threads = os.environ["OMP_NUM_THREADS"]
+        return cls(versions, threads, devices, version.processor(), version.commit())
+
+    def differences(self, now):
+        """The names and both values of what may change the last bits of a run that goes on. Not the
+        commit: the same command gives the same bits by every version of this program."""
+        for name in ("versions", "threads", "devices", "processor"):
+            before, after = getattr(self, name), getattr(now, name)
+            if before not in (None, after):
+                yield name, before, after
 
 
 class OtherVersion(Exception):
@@ -179,13 +192,11 @@ class Record:
                 f"--dataset or --data_dir contradicts the run {self.prefix}: it was trained on "
                 f"{self.dataset.name}, and this is {dataset.name} with other images or labels"
             )
-        before = vars(self.surroundings)
-        for name, value in vars(now).items():
-            if before[name] != value:
-                warn(
-                    f"{name} of {self.prefix} were {before[name]}, now {value}: "
-                    "the result will not be bit-identical to an uninterrupted run"
-                )
+        for name, before, after in self.surroundings.differences(now):
+            warn(
+                f"{self.prefix} was begun with {name} {before}, and goes on with {after}: "
+                "the result may not be bit-identical to an uninterrupted run"
+            )
 
     def to_bytes(self):
         """The bytes of the record's file; floats come back from them bit for bit."""
@@ -229,7 +240,8 @@ class Record:
             raise OtherVersion("its format is newer")
         try:
             flags, second = row.pop("flags"), row.pop("action") == "second_train"
-            surroundings = {each.name: row.pop(each.name) for each in fields(Surroundings)}
+            known = [each.name for each in fields(Surroundings) if each.name in row]
+            surroundings = {name: row.pop(name) for name in known}
             row.update(
                 started_from=row["started_from"] and make(Origin, row["started_from"]),
                 epochs=flags.pop("epochs"),

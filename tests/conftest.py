@@ -25,7 +25,7 @@ def cli(tmp_path, monkeypatch, capfd):
     """Run the command line in this process, in a fresh folder with an IDX set named `digits`."""
     monkeypatch.chdir(tmp_path)
     write_digits(tmp_path / "digits")
-    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {one: signal.getsignal(one) for one in errors.SIGNALS}
 
     def run(*argv):
         capfd.readouterr()

@@ -472,7 +472,7 @@ def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
     assert startup.os.environ["OMP_NUM_THREADS"] == str(cores.physical_cores())
 
 
-@pytest.mark.parametrize("threads", ["2,1", "abc", "0", ""])
+@pytest.mark.parametrize("threads", ["2,1", "\u0662", "0", ""])
 def test_threads_that_mxnet_dies_of_are_one_line(tmp_path, threads):
     env = {**startup.os.environ, "OMP_NUM_THREADS": threads}
     done = run("--train", *QUICK, cwd=tmp_path, env=env)

@@ -66,6 +66,32 @@ def wheel_libraries(name):
     return [path for folder in sys.path for path in Path(folder).glob(f"*.libs/{name}-*")]
 
 
+# --- where it is started -------------------------------------------------------------------------
+
+
+def test_a_user_without_a_home_and_without_a_name_trains(tmp_path):
+    """As in a container whose user has no entry in /etc/passwd."""
+    script = f"""
+import os, pwd, sys
+sys.path.insert(0, {str(ROOT)!r})
+del os.environ["HOME"]
+def nobody(uid):
+    raise KeyError(uid)
+pwd.getpwuid = nobody
+import main
+sys.exit(main.main({[*map(str, TRAIN), "--plotting"]!r}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stderr == "", done
+
+
+def test_python_without_docstrings_is_one_line(tmp_path):
+    done = run(*TRAIN, cwd=tmp_path, env={**os.environ, "PYTHONOPTIMIZE": "2"})
+    assert_one_line(done, "without -OO")
+
+
 # --- cores ---------------------------------------------------------------------------------------
 
 

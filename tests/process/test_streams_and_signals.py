@@ -1,8 +1,9 @@
 """The program as a function, in a notebook, and with streams that are closed or full."""
 
 import atexit
+import csv
+import io
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 import main
 import runs.trained
 import train
-from process import errors
+from process import console, errors, version
 from runs.run import Run
 
 pytestmark = pytest.mark.slow
@@ -67,9 +68,8 @@ print("done")
 
 @pytest.mark.parametrize(
     "redirection, status",
-    [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), ("2>/dev/full", 0), (">/dev/full", 1),
-     (">/dev/full 2>/dev/full", 1), ("</dev/null >&- 2>&- <&-", 0)],
-)  # fmt: skip
+    [(">&- 2>&- <&-", 0), ("2>/dev/full", 0), (">/dev/full", 1), (">/dev/full 2>/dev/full", 1)],
+)
 def test_streams_that_are_closed_or_full(tmp_path, redirection, status):
     """What can still be said is said, and finished epochs are kept."""
     write_digits(tmp_path / "digits")
@@ -82,7 +82,7 @@ def test_streams_that_are_closed_or_full(tmp_path, redirection, status):
     if status == 0:
         assert len(Run("center-loss", *folder).read_record().history) == 1
         assert (tmp_path / "output" / "center-loss-curves.png").exists()
-    elif "2>" not in redirection:
+    elif redirection == ">/dev/full":
         last = done.stderr.splitlines()[-1]
         assert "the output cannot be written" in last and "--resume" not in last
 
@@ -125,14 +125,44 @@ def test_memory_is_one_line_whatever_raises_it(trained, monkeypatch):
         assert_one_line(trained("--test", "--data_dir", "digits"), "not enough memory")
 
 
-def test_a_large_set_where_memory_is_limited(tmp_path):
-    write_digits(tmp_path / "digits", train=3000)
-    done = run(
-        *COMMAND, "--num_classes", 1_000_000, cwd=tmp_path,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)),
-    )  # fmt: skip
-    if done.status:
-        assert_one_line(done, "not enough memory")
+def test_names_obey_neither_a_terminal_nor_a_spreadsheet(cli, tmp_path, capfd):
+    hostile = "\x1b[2J\x9b31m"
+    (tmp_path / "digits").rename(tmp_path / hostile)
+    done = cli("--train", "--data_dir", hostile, *QUICK)
+    assert done.status == 0 and "lenet on \\x1b[2J\\x9b31m (256 images)" in done.out
+    console.say("two\nlines of 数字\u200d")
+    assert capfd.readouterr().out == "two\nlines of 数字\u200d\n"
+    names = ["=1+1", "+A1", "-A1", "@SUM(A1)", "=", "-1", "+1.5", "plain", -1.5, None]
+    shown = ["'=1+1", "'+A1", "'-A1", "'@SUM(A1)", "=", "-1", "+1.5", "plain", "-1.5", ""]
+    assert list(csv.reader(io.StringIO(console.as_csv([names])))) == [shown]
+
+
+@pytest.mark.parametrize("flag, wanted", [("--help", "usage: "), ("--version", "mxnet 1.9.1")])
+def test_what_is_only_told_may_not_be_lost(cli, monkeypatch, tmp_path, flag, wanted):
+    done = cli(flag)
+    assert done.status == 0 and wanted in done.out
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert_one_line(cli(flag), "the output cannot be written")
+    monkeypatch.setattr(version, "ROOT", tmp_path)
+    assert version.commit() is None
+
+
+@pytest.mark.parametrize("signum", errors.SIGNALS)
+def test_a_signal_says_how_to_go_on(cli, monkeypatch, signum):
+    """Also where it comes again, as SIGXCPU does every second."""
+    train_epoch = train.train_epoch
+
+    def interrupt(learner, split, epoch):
+        for _ in range(1 + (signum == signal.SIGXCPU) if epoch else 0):
+            os.kill(os.getpid(), signum)
+        return train_epoch(learner, split, epoch)
+
+    before = signal.getsignal(signum)
+    monkeypatch.setattr(train, "train_epoch", interrupt)
+    done = cli(*COMMAND, "--epochs", 2)
+    assert done.status == 128 + signum and "kept up to epoch 0. To go on: " in done.err
+    assert done.err.endswith(" --resume\n") and signal.getsignal(signum) is before
 
 
 def test_a_signal_while_the_flags_are_read_is_no_traceback(cli, monkeypatch):
@@ -147,17 +177,18 @@ def test_a_signal_while_the_flags_are_read_is_no_traceback(cli, monkeypatch):
     assert done.status == 130 and done.err.startswith("Interrupted: "), done
 
 
-def test_what_a_shell_lets_its_background_ignore_is_ignored(cli, monkeypatch):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_what_a_shell_or_nohup_lets_be_ignored_is_ignored(cli, monkeypatch, signum):
     train_epoch = train.train_epoch
 
     def interrupt(*args):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signum)
         return train_epoch(*args)
 
     monkeypatch.setattr(train, "train_epoch", interrupt)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signum, signal.SIG_IGN)
     assert cli(*COMMAND).status == 0
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert signal.getsignal(signum) is signal.SIG_IGN
 
 
 def test_an_old_signal_does_not_reach_a_new_call(cli, monkeypatch):
@@ -173,7 +204,7 @@ def test_an_old_signal_does_not_reach_a_new_call(cli, monkeypatch):
     assert cli(*COMMAND).status == 0
 
 
-@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">/dev/full", ">&- 2>&-"])
+@pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-"])
 def test_commands_that_fail_with_streams_that_are_closed(tmp_path, redirection):
     shell = f"{sys.executable} {ROOT / 'main.py'} --test --prefix nope {redirection}"
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True)

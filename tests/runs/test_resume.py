@@ -237,7 +237,9 @@ def test_another_number_of_threads_is_worth_a_warning(two_epochs, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     flags = ("--train", "--center_loss", "--resume", "--data_dir", "digits", "--epochs", 3)
     done = two_epochs(*flags)
-    assert done.status == 0 and "WARNING: threads of center-loss were 1, now 2" in done.err
+    assert (
+        done.status == 0 and "center-loss was begun with threads 1, and goes on with 2" in done.err
+    )
 
 
 def test_two_processes_do_not_train_the_same_run(folder):
