@@ -276,8 +276,8 @@ def new_parser():
         metavar="PREFIX")
     add(group, "--predict", "print the class of each image: files, or folders of them", nargs="+",
         metavar="PATH", type=arguments.path)
-    add(group, "--export", "write the best network of a run, its centers and the threshold as "
-        "<prefix>.onnx in --out_dir", action="store_true")
+    add(group, "--export", "write the best network of a run and its centers as <prefix>.onnx "
+        "in --out_dir, and beside it as JSON how it is used", action="store_true")
 
     group = parser.add_argument_group("loss and network")
     add(group, "--center_loss", "train with softmax loss + center loss")

@@ -16,7 +16,7 @@ from inference.unknown import REJECTED
 from learner import get_params
 from process.console import say
 from process.errors import UserError
-from process.files import make_folder, write_atomically
+from process.files import make_folder, write_together
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
@@ -26,7 +26,8 @@ MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 Gi
 
 
 def export(trained, share=None):
-    """Write the best network of a run, and its centers, as ``<prefix>.onnx``.
+    """Write the best network of a run, and its centers, as ``<prefix>.onnx``; and what turns its
+    outputs into answers as ``<prefix>.onnx.json``.
 
     Parameters
     ----------
@@ -39,17 +40,20 @@ def export(trained, share=None):
     UserError
         Anything that the user can mend.
     """
-    net, centers, *_ = trained.on(mx.cpu())
+    loaded = trained.on(mx.cpu())
     threshold = None
     if share is not None or (trained.record and trained.record.best.distances):
         threshold = trained.threshold(REJECTED if share is None else share)
-    path = trained.run.model
-    make_folder(path.parent)
+    model, beside = trained.run.model, trained.run.model_facts
+    make_folder(model.parent)
     images = random_images(trained.image_shape)
-    facts = (trained.names, threshold, trained.classes, how_to_answer(trained))
-    write_atomically(path, to_onnx(net, centers, trained.image_shape, images, *facts))
+    facts = how_to_answer(trained, threshold)
+    text = f"{json.dumps(facts, indent=1)}\n"
+    content = to_onnx(loaded.net, loaded.centers, images, facts)
+    write_together({model: content, beside: text.encode()})
     outputs = "output, feature, distance" if trained.centers else "output, feature"
-    say(f"{path}: image -> {outputs}, compared with MXNet on {len(images)} images")
+    say(f"{model}: image -> {outputs}, compared with MXNet on {len(images)} images")
+    say(f"{beside}: classes, preparation and threshold, as in the model's metadata")
 
 
 def random_images(shape):
@@ -70,47 +74,47 @@ def random_images(shape):
     return (drawn * random.uniform(size=(count, *shape)) * brightness).astype(np.uint8)
 
 
-def how_to_answer(trained):
-    """What turns an image file into --predict's answer, as metadata."""
+def how_to_answer(trained, threshold):
+    """What turns an image file into --predict's answer, as JSON can hold it; `threshold` is the
+    smallest distance beyond which an image is unknown, or None."""
+    channels, height, width = trained.image_shape
     polarity = {**POLARITY, None: "any"}
     preparation = "upright as its EXIF says, transparent parts white, resized by Pillow's BILINEAR"
     if trained.prepares:
         preparation = "prepare() of datasets/digits.py: the ink is found, turned light on dark, "
         preparation += "scaled into 20 x 20 and centered by its mass in 28 x 28"
     return {
+        "classes": trained.names,
+        # The centers of classes without training images are ignored.
+        "trained": [*map(int, trained.classes)] if trained.record else [*range(len(trained.names))],
+        "shape": [channels, height, width],
+        "input": f"image: float32 of shape (batch, {channels}, {height}, {width}), "
+        "the pixels (0 to 255) divided by 255",
+        "prepare": "mnist" if trained.prepares else "none",
         "preparation": preparation,
         "polarity": polarity[trained.light_on_dark],
         "eval_method": trained.method,
+        "threshold": threshold,
     }
 
 
-def to_onnx(net, centers, image_shape, images, names, threshold, trained=None, more=None):
+def to_onnx(net, centers, images, facts):
     """Turn a network and its centers into an ONNX model, and compare the model with MXNet.
 
     The model's input ``image`` is (batch, C, H, W) float32, pixel / 255, with any batch. Its
     outputs are ``output`` (batch, num_classes), the logits, ``feature`` (batch, d) and, where
     there are centers, ``distance`` (batch, num_classes), the Euclidean distances
-    ||x_i - c_j||; all float32. Its metadata are text: ``classes``, the names as JSON, ``input``,
-    how the input is made, ``threshold``, if there is one, and ``trained``, the classes whose
-    centers count, as JSON, unless all do.
+    ||x_i - c_j||; all float32.
 
     Parameters
     ----------
     net : models.FeatureNet
         Initialized, with known shapes.
     centers : (num_classes, d) float32, or None
-    image_shape : tuple
-        (C, H, W).
     images : (N, C, H, W) uint8
         Those that both are compared on; N >= 1.
-    names : list of str
-        The classes.
-    threshold : float or None
-        The smallest distance beyond which an image is unknown.
-    trained : (K,) int array, optional
-        The classes that were trained; the centers of others lie where they were initialized.
-    more : dict of str to str, optional
-        More metadata.
+    facts : dict
+        The metadata, which are text: strings as they are, anything else as JSON.
 
     Returns
     -------
@@ -133,13 +137,12 @@ def to_onnx(net, centers, image_shape, images, names, threshold, trained=None, m
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = convert(net, params, centers, image_shape)
-        metadata = {"classes": json.dumps(names), "input": how_to_make(image_shape)}
-        if threshold is not None:
-            metadata["threshold"] = repr(float(threshold))
-        if trained is not None and len(trained) < len(names):
-            metadata["trained"] = json.dumps(trained.tolist())
-        helper.set_model_props(model, {**metadata, **(more or {})})
+        model = convert(net, params, centers, images.shape[1:])
+        known = {name: fact for name, fact in facts.items() if fact is not None}
+        texts = {
+            n: fact if isinstance(fact, str) else json.dumps(fact) for n, fact in known.items()
+        }
+        helper.set_model_props(model, texts)
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString()
         compare_with_mxnet(content, net, centers, images)
@@ -198,15 +201,6 @@ def symbol_of(net):
         elif node["name"] not in ("output", "feature"):
             node["name"] = f"{node['op']}{i}"
     return mx.sym.load_json(json.dumps(graph))
-
-
-def how_to_make(image_shape):
-    """How the input is made, in words."""
-    channels, height, width = image_shape
-    return (
-        f"image: float32 of shape (batch, {channels}, {height}, {width}), "
-        "the pixels (0 to 255) divided by 255"
-    )
 
 
 def compare_with_mxnet(content, net, centers, images):

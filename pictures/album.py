@@ -35,14 +35,14 @@ class Album:
     def remove_model(self):
         """Remove the model that was exported from an earlier network of this run, and say so."""
         if self.run.model.exists():
-            self.remove(lambda path: path == self.run.model)
+            self.remove(lambda path: path in (self.run.model, self.run.model_facts))
             say(f"{self.run.model} was of an earlier network, and is removed: --export it again")
 
     def files(self):
         """All pictures under this run's name, and its exported model."""
         picture = r"-((train|test)(-epoch-\d+\.png|\.gif)|test\.(png|csv|html)"
         picture += r"|curves\.png|epochs\.html)"
-        name = rf"{re.escape(self.run.prefix)}({picture}|\.onnx)"
+        name = rf"{re.escape(self.run.prefix)}({picture}|\.onnx(\.json)?)"
         return [path for path in self.run.out_dir.iterdir() if re.fullmatch(name, path.name)]
 
     def remove(self, unwanted):

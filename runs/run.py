@@ -49,6 +49,11 @@ class Run:
         """What --export writes."""
         return self.out_dir / f"{self.prefix}.onnx"
 
+    @property
+    def model_facts(self):
+        """What --export writes beside it."""
+        return self.out_dir / f"{self.prefix}.onnx.json"
+
     def picture(self, name):
         return self.out_dir / f"{self.prefix}-{name}"
 

@@ -123,6 +123,7 @@ def test_a_record_of_another_layout_is_answered(trained, tmp_path):
         ["--test", "--eval_method", "knn"],
         ["--second_train", "--epochs", 1],
         ["--compare", "center-loss"],
+        ["--export"],
         ["--predict", "images"],
         ["--train", "--center_loss", "--resume", "--epochs", 2],
     ):

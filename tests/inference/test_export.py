@@ -1,6 +1,7 @@
 """Networks as ONNX models: outputs, metadata, and what is refused."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from experiments import photographs
 from models import LeNet, LeNetPlus
 from process.errors import UserError
 from process.startup import prepare_onnx
-from runs import record
 
 onnx = pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="not installed: Python 3.15 has none yet")
@@ -38,8 +38,9 @@ def make(cls, channels=1, feature_size=3, use_bias=True):
     return net, rng.normal(size=(CLASSES, feature_size)).astype(np.float32), images
 
 
-def to_onnx(net, centers, images, names=("a", "b", "c", "d"), threshold=None):
-    return export.to_onnx(net, centers, images.shape[1:], images, list(names), threshold)
+def to_onnx(net, centers, images, names=("a", "b", "c", "d")):
+    facts = {"classes": names, "threshold": None, "input": "image"}
+    return export.to_onnx(net, centers, images, facts)
 
 
 def open_model(content):
@@ -91,13 +92,9 @@ def test_centers_near_each_other_and_far_from_the_origin():
 def test_metadata():
     net, centers, images = make(LeNet)
     names = ["zéro", "\udcff", 'a "b"', "d"]  # a name may be that of a folder, of any bytes
-    content = to_onnx(net, centers, images, names, np.float32(0.1))
-    metadata = open_model(content).get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["classes"]) == names
-    assert np.float32(metadata["threshold"]) == np.float32(0.1)
-    assert "(batch, 1, 16, 20)" in metadata["input"] and "255" in metadata["input"]
-    metadata = open_model(to_onnx(net, centers, images)).get_modelmeta().custom_metadata_map
-    assert set(metadata) == {"classes", "input"}
+    metadata = open_model(to_onnx(net, centers, images, names)).get_modelmeta().custom_metadata_map
+    assert metadata["input"] == "image" and json.loads(metadata["classes"]) == names
+    assert "threshold" not in metadata
 
 
 def test_the_file_has_the_names_of_a_checkpoint_and_nothing_of_this_process():
@@ -160,22 +157,15 @@ def test_a_run_is_taken_away(trained, tmp_path):
     session = onnxruntime.InferenceSession("output/center-loss.onnx")
     images = mnist5k().test.images[::10]
     outputs = run(session, images)
+    facts = json.loads(Path("output/center-loss.onnx.json").read_text())
     metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["classes"]) == list("0123456789")
+    assert json.loads(metadata["threshold"]) == facts["threshold"]
+    assert facts["classes"] == list("0123456789") and facts["trained"] == list(range(10))
     smallest = outputs["distance"].min(axis=1)
-    assert np.mean(smallest > float(metadata["threshold"])) == pytest.approx(0.1, abs=0.011)
+    assert np.mean(smallest > facts["threshold"]) == pytest.approx(0.1, abs=0.011)
     done = trained("--test", "--data_dir", "digits", "--eval_method", "knn")
     right = np.mean(outputs["distance"].argmin(axis=1) == mnist5k().test.labels[::10])
     assert float(re.search(r"Test_acc: ([\d.]+)", done.out).group(1)) == pytest.approx(right)
-
-
-def test_a_record_of_another_layout_is_answered(trained, tmp_path):
-    """By the other actions: tests/faults/test_leftovers.py."""
-    path = tmp_path / "ckpt" / "center-loss.json"
-    row = json.loads(path.read_text())
-    del row["checksum"], row["dataset"]["sha256"]
-    path.write_bytes(record.dump({**row, "checksum": record.sha256(record.dump(row))}))
-    assert_one_line(trained("--export"), "center-loss.json was written by another version")
 
 
 def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
@@ -196,8 +186,9 @@ def test_a_missing_onnx_is_one_line(tmp_path):
     assert "run 'pip install -r requirements-export.txt' first" in done.stderr
 
 
-def test_the_lines_of_the_page_give_the_numbers_of_predict(cli, tmp_path):
-    """The Python of docs/own_images.md, in a plain interpreter, on photos of folders."""
+def test_the_page_and_the_example_give_the_numbers_of_predict(cli, tmp_path):
+    """The Python of docs/own_images.md, in a plain interpreter, on photos of folders; the example
+    on the same, and with the shipped model."""
     for digit in range(2):
         for i in range(6):
             (tmp_path / "own" / f"{digit}").mkdir(parents=True, exist_ok=True)
@@ -210,33 +201,50 @@ def test_the_lines_of_the_page_give_the_numbers_of_predict(cli, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "answer.py").write_text(code)
     paths = sorted(map(str, Path("own").glob("*/*.jpg")))
-    given = subprocess.run(
-        [sys.executable, "answer.py", *paths], capture_output=True, text=True, check=True
-    )
-    rows = [json.loads(line) for line in cli(
-        "--predict", *paths, "--prefix", "mine", "--format", "json").out.splitlines()]  # fmt: skip
-    assert len(rows) == 12
-    for line, row in zip(given.stdout.splitlines(), rows):
-        path, name, distance = re.fullmatch(r"(.+): (.+) at (.+)", line).groups()
-        assert (path, name) == (row["path"], row["class"])
-        assert float(distance) == pytest.approx(row["distance"], rel=2e-3, abs=1e-4)
-    model = onnxruntime.InferenceSession("output/mine.onnx").get_modelmeta().custom_metadata_map
-    assert model["eval_method"] == "knn" and model["polarity"] == "dark on light"
-    assert "BILINEAR" in model["preparation"]
+
+    def lines(*argv):
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, *argv, *paths], capture_output=True, text=True, env=env
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def rows(prefix):
+        done = cli("--predict", *paths, "--prefix", prefix, "--format", "json")
+        return [json.loads(line) for line in done.out.splitlines()]
+
+    example = ("-m", "examples.without_mxnet")
+    for prefix, commands in (
+        ("mine", [["answer.py"], [*example, "output/mine.onnx"]]),
+        ("best", [[*example, ROOT / "shipped" / "best.onnx"]]),
+    ):
+        wanted = rows(prefix)
+        for command in commands:
+            told = lines(*command)
+            assert len(told) == len(wanted) == 12
+            for line, row in zip(told, wanted):
+                path, name, distance = re.match(r"(.+): (\d).* at ([\d.e-]+)", line).groups()
+                assert (path, name) == (row["path"], row["class"])
+                assert float(distance) == pytest.approx(row["distance"], rel=2e-3, abs=1e-4)
+    facts = json.loads(Path("output/mine.onnx.json").read_text())
+    assert facts["eval_method"] == "knn" and facts["polarity"] == "dark on light"
+    assert "BILINEAR" in facts["preparation"]
 
 
 def test_a_model_goes_with_the_network_that_it_was_of(cli, tmp_path):
-    model = tmp_path / "output" / "center-loss.onnx"
+    output, names = tmp_path / "output", {"center-loss.onnx", "center-loss.onnx.json"}
+    exported = lambda: {path.name for path in output.glob("*.onnx*")}  # noqa: E731
     train = ("--train", "--center_loss", "--data_dir", "digits")
     cli(*train, *QUICK, "--batch_size", 16, "--lr", 0.05, "--momentum", 0.9, "--feature_size", 10)
-    assert cli("--export").status == 0 and model.exists()
+    assert cli("--export").status == 0 and exported() == names
     done = cli(*train, "--resume", "--epochs", 2)
     best = json.loads((tmp_path / "ckpt" / "center-loss.json").read_text())["best"]["epoch"]
-    assert best > 0 and not model.exists()
+    assert best > 0 and not exported()
     assert "center-loss.onnx was of an earlier network, and is removed" in done.out
-    assert cli("--export").status == 0 and model.exists()
+    assert cli("--export").status == 0 and exported() == names
     assert cli(*train, *QUICK).status == 0
-    assert not model.exists()
+    assert not exported()
 
 
 def test_large_images_are_compared_by_few():
