@@ -4,23 +4,23 @@
 of a run. Along a direction of curvature h gradient descent with learning rate lr multiplies its
 distance to the bottom by 1 - lr h in every step, so it holds only where h < 2 / lr; with momentum
 m where h < 2 (1 + m) / lr. Training tends to rise to that very edge (Cohen et al., "Gradient
-Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021), and a loss that
-suddenly jumps has crossed it. The rate, and so the edge, is that of the best epoch's last step.
+Descent on Neural Networks Typically Occurs at the Edge of Stability", ICLR 2021). The rate, and so
+the edge, is that of the best epoch's last step.
 """
 
 import numpy as np
 
 import main
 from experiments import answer_flags
-from process.console import progress, table
+from process.console import note, table
 from process.errors import UserError
 from process.startup import prepare_mxnet
 
-BATCHES, ITERATIONS, STEP = 8, 12, 0.01
+BATCHES, STEP, TOLERANCE = 8, 0.01, 0.01
 
 
-def largest_curvature(gradient, point, iterations=ITERATIONS, step=STEP):
-    """The eigenvalue of largest magnitude of a loss's Hessian, by power iteration.
+def largest_curvature(gradient, point, step=STEP):
+    """The eigenvalue of largest magnitude of a loss's Hessian, by SciPy's Lanczos iteration.
 
     Parameters
     ----------
@@ -28,21 +28,25 @@ def largest_curvature(gradient, point, iterations=ITERATIONS, step=STEP):
         From (n,) to (n,) float64.
     point : (n,) float64
         Where.
-    iterations : int
     step : float
-        How far from `point`, to both sides, gradients are compared.
+        How far from `point`, to both sides, gradients are compared: half their difference is the
+        product of the Hessian and the step.
 
     Returns
     -------
     float
+        Right to about `TOLERANCE` of itself.
     """
-    direction = np.random.RandomState(0).normal(size=len(point))
-    for _ in progress(range(iterations), desc="curvature"):
-        direction /= np.linalg.norm(direction)
-        ahead, behind = (gradient(point + sign * step * direction) for sign in (1, -1))
-        image = (ahead - behind) / (2 * step)
-        curvature, direction = float(direction @ image), image
-    return curvature
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    def product(direction):
+        length = np.linalg.norm(direction)
+        away = direction.ravel() * (step / length)
+        return (gradient(point + away) - gradient(point - away)) * (length / (2 * step))
+
+    hessian = LinearOperator((len(point), len(point)), product, dtype=np.float64)
+    start = np.random.RandomState(0).normal(size=len(point))
+    return float(eigsh(hessian, 1, v0=start, tol=TOLERANCE, return_eigenvectors=False)[0])
 
 
 def measure(argv):
@@ -66,10 +70,10 @@ def measure(argv):
     order, warps = randomize(train_set, recipe, 0)
     order = order[: BATCHES * recipe.batch_size]
     cut = list(batches(train_set, recipe.batch_size, contexts, order, warps=warps))
-    gradient, point = gradient_of(learner, cut, len(order))
     features = [learner.net(image)[1].asnumpy() for slices in cut for image, *_ in slices]
+    gradient, point = gradient_of(learner, cut, len(order))
+    note(f"about 40 gradients over {len(order)} images are computed")
     best = trained.record.history[trained.record.best.epoch]
-    header = ("run", "epoch", "lr", "edge", "largest curvature", "gradient", "mean feature norm")
     row = (
         args.prefix, str(best.epoch), f"{best.lr:g}",
         f"{2 * (1 + recipe.momentum) / best.lr:g}",
@@ -77,26 +81,13 @@ def measure(argv):
         f"{np.linalg.norm(gradient(point)):.3g}",
         f"{np.linalg.norm(np.concatenate(features), axis=1).mean():.3g}",
     )  # fmt: skip
+    header = ("run", "epoch", "lr", "edge", "largest curvature", "gradient", "mean feature norm")
     return table(header, [row])
 
 
 def gradient_of(learner, cut, images):
-    """The gradient of the mean loss over batches, and where the network is.
-
-    Parameters
-    ----------
-    learner : Learner
-    cut : list
-        The batches, as `data.batches` yields them.
-    images : int
-        How many there are in all.
-
-    Returns
-    -------
-    gradient : function
-        From the network's parameters, (n,) float64, to the same.
-    point : (n,) float64
-    """
+    """The gradient of the mean loss over the batches `cut`, of so many `images`, as a function of
+    the network's parameters, (n,) float64 like the gradient; and what they are now."""
     import mxnet as mx
 
     weights = list(learner.net.collect_params().values())
