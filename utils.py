@@ -2,6 +2,7 @@
 
 from typing import Dict, NamedTuple, Optional
 
+import mxnet as mx
 import numpy as np
 
 from data import batches
@@ -23,6 +24,9 @@ class Answers(NamedTuple):
         ``softmax``, that of the nearest center by ``knn``, which is not there without centers.
     probability : (N,) float32
         The softmax of the largest logit.
+    doubt : (N,) float32
+        The sum of all other classes' softmax: one minus `probability`, but right to float32's
+        relative precision, where the probability itself is often rounded to 1.
     distance : (N,) float64 or None
         The Euclidean distance to the nearest center.
     """
@@ -30,6 +34,7 @@ class Answers(NamedTuple):
     features: np.ndarray
     found: Dict[str, np.ndarray]
     probability: np.ndarray
+    doubt: np.ndarray
     distance: Optional[np.ndarray] = None
 
 
@@ -61,20 +66,22 @@ def classify(net, centers, images, ctx, classes=None):
     split = Split(images, np.zeros(len(images), np.int32))
     for ((image, _, _),) in batches(split, size, [ctx]):
         output, feature = net(image)
-        probability = output.softmax(axis=1).max(axis=1)
-        outputs = (feature, output.argmax(axis=1), probability)
+        index, softmax = output.argmax(axis=1), output.softmax(axis=1)
+        probability = softmax.max(axis=1)
+        softmax[mx.nd.arange(len(index), ctx=ctx), index] = 0
+        outputs = (feature, index, probability, softmax.sum(axis=1))
         parts.append([array.asnumpy() for array in outputs])
-    features, predicted, probability = map(np.concatenate, zip(*parts))
+    features, predicted, probability, doubt = map(np.concatenate, zip(*parts))
     check_finite(features, "a feature")
     found = {"softmax": predicted.astype(np.int64)}
     if centers is None:
-        return Answers(features, found, probability)
+        return Answers(features, found, probability, doubt)
     if classes is None or len(classes) == len(centers):
         nearest = nearest_center(features, centers)
     else:
         nearest = classes[nearest_center(features, centers[classes])].astype(np.int64)
     distance = np.linalg.norm(features.astype(np.float64) - centers[nearest], axis=1)
-    return Answers(features, {**found, "knn": nearest}, probability, distance)
+    return Answers(features, {**found, "knn": nearest}, probability, doubt, distance)
 
 
 def check_finite(values, what):

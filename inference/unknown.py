@@ -40,7 +40,7 @@ def tell_unknown(path, trained, loaded, known, share):
     share = REJECTED if share is None else share
     images = read_unknown(Path(path), trained)
     unknown = loaded.answer(images)
-    scores = {"largest class probability": (-known.probability, -unknown.probability)}
+    scores = {"largest class probability": (known.doubt, unknown.doubt)}
     if known.distance is not None:
         scores["distance to the nearest center"] = (known.distance, unknown.distance)
     lines = [f"{len(images)} unknown images of {path}, {100 * share:g}% of the test set refused:"]

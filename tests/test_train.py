@@ -226,7 +226,7 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
     )
     monkeypatch.setattr(utils, "MAX_ELEMENTS", 20 * learner.net.width * 28 * 28)
     other = utils.classify(learner.net, centers, split.images, mx.cpu())
-    for name in ("features", "probability", "distance"):
+    for name in ("features", "probability", "doubt", "distance"):
         values, others = getattr(wanted, name), getattr(other, name)
         np.testing.assert_allclose(values, others, rtol=1e-4, atol=1e-5)
     for method, found in wanted.found.items():

@@ -210,8 +210,15 @@ def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_pat
     paths = sorted((tmp_path / "some").iterdir())
     images = np.stack([one.pixels for one in folders.decode(paths, (1, 28, 28), prepare=True)])
     unknown = utils.classify(net, centers, images, mx.cpu())
+
+    def doubt(images):
+        output = net(mx.nd.array(images / 255))[0].asnumpy().astype(np.float64)
+        others = np.sort(np.exp(output - output.max(axis=1, keepdims=True)))[:, :-1].sum(axis=1)
+        return others / (1 + others)
+
+    np.testing.assert_allclose(unknown.doubt, doubt(images), rtol=1e-3)
     for name, ours, theirs in (
-        ("largest class probability", -known.probability, -unknown.probability),
+        ("largest class probability", doubt(mnist5k().test.images[::10]), doubt(images)),
         ("distance to the nearest center", known.distance, unknown.distance),
     ):
         higher = np.mean((theirs[:, None] > ours) + 0.5 * (theirs[:, None] == ours))
