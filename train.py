@@ -139,8 +139,6 @@ class Keeper:
             How long it took.
         """
         record, recipe = self.record, self.record.recipe
-        for loss in losses.sum(axis=1) / sizes:
-            record.observe(loss)
         means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
         answers = self.evaluate()
         accuracy = {
@@ -151,7 +149,6 @@ class Keeper:
             epoch=len(record.history),
             dataset=self.dataset.name,
             lr=self.learner.trainers[0][0].learning_rate,
-            loss=record.moving_loss,
             softmax_loss=means.get("softmax"),
             center_loss=means.get("center"),
             seconds=round(seconds, 6),

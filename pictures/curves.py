@@ -39,7 +39,7 @@ def curves(history, title, identity=None):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(color="0.9", linewidth=0.5)
         axes.legend(fontsize=8)
-    losses.set(title="moving average of the loss, and means of its parts")
+    losses.set(title="loss, and the parts that it is the sum of")
     errors.set(title="error rate: 1 - accuracy")
     figure.suptitle(title, fontsize=10, parse_math=False)
     return to_bytes(figure, Run=identity)

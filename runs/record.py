@@ -26,15 +26,15 @@ UNCOUNTED = {"image_size": 28, "color": False, "lr_schedule": "step", "augment":
 class Epoch:
     """A finished epoch; the fields are the columns of the history's table.
 
-    `loss` is the moving average over the run's steps, its parts are means over the epoch;
-    accuracies are those of both sets by both methods, None where there are no centers; `seconds`
-    are those of the training pass.
+    `loss` is the sum of its parts, and these are means over the epoch's images; accuracies are
+    those of both sets by both methods, None where there are no centers; `seconds` are those of the
+    training pass.
     """
 
     epoch: int
     dataset: str
     lr: float
-    loss: float
+    loss: float = field(init=False)
     softmax_loss: Optional[float]
     center_loss: Optional[float]
     train_softmax: float
@@ -50,6 +50,10 @@ class Epoch:
     test_spread: Optional[float] = None
     train_shift: Optional[float] = None  # see `utils.shift`
     test_shift: Optional[float] = None
+
+    def __post_init__(self):
+        parts = self.softmax_loss, self.center_loss
+        self.loss = sum(part for part in parts if part is not None)
 
     def accuracy(self, split, method):
         return getattr(self, f"{split}_{method}")
@@ -140,14 +144,8 @@ class Record:
     dataset: Fingerprint
     surroundings: Surroundings
     best: Optional[Best] = None
-    moving_loss: Optional[float] = None
     history: List[Epoch] = field(default_factory=list)
     sha256: Dict[str, str] = field(default_factory=dict)  # of each parameter file, by its name
-
-    def observe(self, loss):
-        """Move the average by the mean loss of a step."""
-        before = self.moving_loss
-        self.moving_loss = loss if before is None else 0.99 * before + 0.01 * loss
 
     def append(self, epoch, distance=None):
         """Add a finished epoch; returns whether its network is the best so far.
@@ -209,7 +207,6 @@ class Record:
             "dataset": asdict(self.dataset),
             **asdict(self.surroundings),
             "best": to_json(self.best),
-            "moving_loss": self.moving_loss,
             "history": [epoch.row() for epoch in self.history],
             "sha256": self.sha256,
         }
@@ -239,6 +236,7 @@ class Record:
         if row.pop("format", 1) > FORMAT:
             raise OtherVersion("its format is newer")
         try:
+            row.pop("moving_loss", None)  # an average over steps, which format 1 had
             flags, second = row.pop("flags"), row.pop("action") == "second_train"
             known = [each.name for each in fields(Surroundings) if each.name in row]
             surroundings = {name: row.pop(name) for name in known}
@@ -264,10 +262,11 @@ class Record:
 
 def make(cls, row):
     """A dataclass from its fields; raises OtherVersion where it has no such field."""
-    unknown = row.keys() - {each.name for each in fields(cls)}
+    given = {each.name: each.init for each in fields(cls)}  # others follow from these
+    unknown = row.keys() - given.keys()
     if unknown:
         raise OtherVersion(f"its {min(unknown)} is unknown here")
-    return cls(**row)
+    return cls(**{name: value for name, value in row.items() if given[name]})
 
 
 def to_json(part):

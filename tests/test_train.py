@@ -24,7 +24,9 @@ from process import console
 from process.errors import UserError
 from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
 from runs import plan
+from runs.run import Run
 from runs.size import check_split
+from runs.trained import open_run
 
 
 def new_learner(split, contexts, *flags):
@@ -76,6 +78,17 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
         else:
             wanted[j] -= alpha * np.sum(before[j] - members, axis=0) / (1 + len(members))
     np.testing.assert_allclose(centers_of(learner.center_loss), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_of_an_epoch_is_its_mean(cli):
+    """A rate of next to nothing leaves the network as it is, whose loss NumPy knows."""
+    done = cli("--train", "--data_dir", "digits", *QUICK, "--batch_size", 100, "--lr", 1e-30)
+    printed = float(re.search(r"Loss=([\d.]+)", done.out).group(1))
+    images, labels = data.load_dataset("auto", "digits").train
+    net = open_run(Run("softmax-loss", "ckpt", "output"), {}).on(mx.cpu()).net
+    logits = net(mx.nd.array(images) / 255)[0].asnumpy().astype(np.float64)
+    of_label = logits[np.arange(len(labels)), labels]
+    assert printed == pytest.approx(np.mean(np.log(np.exp(logits).sum(axis=1)) - of_label), 1e-5)
 
 
 def test_a_batch_larger_than_the_set():

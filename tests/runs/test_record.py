@@ -19,10 +19,9 @@ def new_record():
     recipe = Recipe(second=True)
     record = Record("a-second", origin, recipe, 2, fingerprint, surroundings)
     for number, accuracy in enumerate((0.9, 0.8)):
-        record.observe(0.5)
         losses = (None, 0.5)
         shares = (0.7, accuracy, 0.6, 0.5)
-        record.append(Epoch(number, "digits", 0.1, 0.5, *losses, *shares, 1.5), [0.1, 0.2, 0.3])
+        record.append(Epoch(number, "digits", 0.1, *losses, *shares, 1.5), [0.1, 0.2, 0.3])
     record.sha256 = {"a-second-best.params": "0", "a-second-resume.params": "1"}
     return record
 

@@ -95,7 +95,7 @@ def one_epoch():
     surroundings = Surroundings({}, "1", ["cpu(0)"])
     fingerprint = Fingerprint("digits", 256, 100, [1, 28, 28], list(range(10)), None, 0, "")
     record = Record("run", None, Recipe(), 2, fingerprint, surroundings)
-    record.append(Epoch(0, "digits", 0.1, 1.0, 1.0, None, 0.5, 0.5, None, None, 1.0))
+    record.append(Epoch(0, "digits", 0.1, 1.0, None, 0.5, 0.5, None, None, 1.0))
     return record
 
 
