@@ -1,6 +1,7 @@
 """What is to be trained: a new run, a second training, or a run that goes on."""
 
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -13,7 +14,7 @@ from recipe import EVAL_METHODS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
 from runs.size import check_split
-from runs.trained import Trained, choose_dataset, open_run
+from runs.trained import Trained, choose_data, open_run
 
 PARTS = {"step": 3, "cosine": 1}  # by schedule: how many times --lr_step a training has
 STEPS_TO_A_FALL = 2000  # at least, by default
@@ -36,9 +37,9 @@ class Request:
     data_dir: Optional[str]
 
     def load(self, recipe, record=None):
-        """The data set, that of the `record` where none is named."""
-        chosen = choose_dataset(self.dataset, self.data_dir, record)
-        return load_dataset(chosen, self.data_dir, recipe)
+        """The data set, that of the `record` where none is named; and its folder, if it has one."""
+        dataset, data_dir = choose_data(self.dataset, self.data_dir, record)
+        return load_dataset(dataset, data_dir, recipe), data_dir and os.path.abspath(data_dir)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def shared_part(plan, request):
         "recipe": vars(plan.recipe),
         "epochs": plan.epochs,
         "first": plan.first,
-        "dataset": choose_dataset(request.dataset, request.data_dir, plan.record),
+        "dataset": plan.dataset.name,
+        "data_dir": plan.record.data_dir,
         "sha256": plan.record.dataset.sha256,
     }
 
@@ -87,7 +89,7 @@ def shared_part(plan, request):
 def follow(shared, request, contexts):
     """The plan of rank 0, with this machine's data."""
     recipe = Recipe(**shared["recipe"])
-    dataset = load_dataset(shared["dataset"], request.data_dir, recipe)
+    dataset = load_dataset(shared["dataset"], request.data_dir or shared["data_dir"], recipe)
     if dataset.fingerprint.sha256 != shared["sha256"]:
         raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
     return Plan(request.run, recipe, shared["epochs"], shared["first"], dataset, contexts)
@@ -117,7 +119,7 @@ def resumed(request, record, contexts, workers):
     if is_finished(run, record):
         say(f"{run.prefix}: all {len(record.history)} epochs are finished")
         return None
-    dataset = request.load(recipe, record)
+    dataset, record.data_dir = request.load(recipe, record)
     record.check_resumable(dataset, Surroundings.now(contexts, workers))
     return Plan(run, recipe, record.epochs, len(record.history), dataset, contexts, record)
 
@@ -133,13 +135,14 @@ def second(request, contexts, workers):
     """The plan of a second training, which takes the network of the first as it is."""
     source = open_run(request.first, request.given, needs_centers_for="--second_train")
     recipe = Recipe.merge(request.given, vars(source.network), request.first.prefix, second=True)
-    dataset = request.load(recipe, source.record)
-    source.check_data(dataset, named=bool(request.dataset or request.data_dir))
-    return begun(request, recipe, dataset, contexts, workers, source)
+    loaded = request.load(recipe, source.record)
+    source.check_data(loaded[0], named=bool(request.dataset or request.data_dir))
+    return begun(request, recipe, loaded, contexts, workers, source)
 
 
-def begun(request, recipe, dataset, contexts, workers, source=None):
-    """The plan of a run that has no epoch yet."""
+def begun(request, recipe, loaded, contexts, workers, source=None):
+    """The plan of a run that has no epoch yet, on what `Request.load` gave."""
+    dataset, data_dir = loaded
     images = len(dataset.train.labels)
     if images < recipe.batch_size:  # by which a step is divided
         say(
@@ -150,7 +153,8 @@ def begun(request, recipe, dataset, contexts, workers, source=None):
     recipe = replace(recipe, lr_step=lr_step)
     origin = source and source.record and source.run.origin(source.record)
     now = Surroundings.now(contexts, workers)
-    record = Record(request.run.prefix, origin, recipe, epochs, dataset.fingerprint, now)
+    prefix, known = request.run.prefix, dataset.fingerprint
+    record = Record(prefix, origin, recipe, epochs, known, now, data_dir)
     return Plan(request.run, recipe, epochs, 0, dataset, contexts, record, source)
 
 

@@ -143,6 +143,7 @@ class Record:
     epochs: int  # how many the run is to have
     dataset: Fingerprint
     surroundings: Surroundings
+    data_dir: Optional[str] = None  # absolute; where the data set lay, if it was a folder
     best: Optional[Best] = None
     history: List[Epoch] = field(default_factory=list)
     sha256: Dict[str, str] = field(default_factory=dict)  # of each parameter file, by its name
@@ -205,6 +206,7 @@ class Record:
             "started_from": to_json(self.started_from),
             "flags": {"epochs": self.epochs, **self.recipe.flags()},
             "dataset": asdict(self.dataset),
+            "data_dir": self.data_dir,
             **asdict(self.surroundings),
             "best": to_json(self.best),
             "history": [epoch.row() for epoch in self.history],

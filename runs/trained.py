@@ -1,5 +1,6 @@
 """The one door to a trained run: it is found, read, checked, and given the data that fit it."""
 
+import os
 from typing import NamedTuple, Optional
 
 import mxnet as mx
@@ -109,8 +110,9 @@ class Trained(NamedTuple):
         if self.record and not self.record.same_data(dataset):
             if not named:
                 raise UserError(
-                    f"{self.run.prefix} was trained on a folder {self.dataset.name}, which is not "
-                    "the data set of this name: say with --data_dir where it is"
+                    f"{self.run.prefix} was trained on a folder {self.dataset.name}, which had "
+                    f"other images or labels than {self.record.data_dir or 'the data set'} has: "
+                    "say with --data_dir where it is"
                 )
             theirs = dataset.names or list(map(str, range(self.network.num_classes)))
             if self.names != theirs:
@@ -200,19 +202,25 @@ def read_best(run, record, network, needs_centers_for):
     return Trained(run, record, network, params, centers)
 
 
-def choose_dataset(dataset, data_dir, *records):
-    """The `dataset` for `data.load_dataset`: that of the flags, which may be None, or else what the
-    runs of these records, if any, were trained on; raises UserError where they do not tell."""
-    trained_on = {record.dataset.name: record.prefix for record in records if record}
-    if dataset or data_dir or not trained_on:
-        return dataset or "auto"
-    name, prefix = trained_on.popitem()
-    if trained_on or name not in DATASETS:
-        raise UserError(
-            f"{prefix} was trained on {name}: say with --data_dir where that is, or what else is "
-            "to be used"
-        )
-    return name
+def choose_data(dataset, data_dir, *records):
+    """The `dataset` and the `data_dir` for `data.load_dataset`: those of the flags, which may be
+    None, or else what the runs of these records, if any, were trained on, where it is still there;
+    raises UserError where they do not tell."""
+    records = list(filter(None, records))
+    if dataset or data_dir or not records:
+        return dataset or "auto", data_dir
+    name, prefix, missing = records[0].dataset.name, records[0].prefix, ""
+    if len({record.dataset.sha256 for record in records}) == 1:
+        folders = [record.data_dir for record in records if record.data_dir]
+        for folder in filter(os.path.exists, folders):
+            return "auto", folder
+        if name in DATASETS and not folders:
+            return name, None
+        missing = f" in {folders[0]}, which is not there now" if folders else ""
+    raise UserError(
+        f"{prefix} was trained on {name}{missing}: say with --data_dir where that is, or what else "
+        "is to be used"
+    )
 
 
 def refuse_trained_images(record, dataset):
@@ -230,9 +238,9 @@ def load_data(trained, dataset, data_dir):
 
     Raises UserError where the data cannot be had, or do not fit one of the runs.
     """
-    chosen = choose_dataset(dataset, data_dir, *(each.record for each in trained))
+    chosen = choose_data(dataset, data_dir, *(each.record for each in trained))
     smallest = min((each.network for each in trained), key=lambda network: network.num_classes)
-    loaded = load_dataset(chosen, data_dir, smallest)
+    loaded = load_dataset(*chosen, smallest)
     for each in trained:
         each.check_data(loaded, named=bool(dataset or data_dir))
     return loaded

@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from helpers import QUICK, assert_one_line, run
+from helpers import QUICK, assert_one_line, run, write_digits
 
 from datasets import mnist
 from runs.run import SHIPPED, Run
@@ -51,10 +51,27 @@ def test_only_a_new_run_falls_back_to_mnist5k(offline):
     assert "Epoch [1]" in offline(*flags).out
 
 
-def test_a_run_on_a_folder_says_that_it_wants_to_know_which(trained):
-    for command in (["--test"], ["--second_train"], ["--train", "--center_loss", "--resume"]):
+COMMANDS = ["--test"], ["--second_train"], ["--train", "--center_loss", "--resume"]
+
+
+def test_a_run_remembers_its_folder(trained, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for command in COMMANDS:
+        done = trained(*command, "--epochs", 2, "--ckpt_dir", "../ckpt", "--out_dir", "../output")
+        assert done.status == 0 and "digits" in done.out and not done.err, done
+
+
+def test_a_run_says_that_its_folder_is_gone_or_has_other_images(trained, tmp_path):
+    (tmp_path / "digits").rename(tmp_path / "moved")
+    for command in COMMANDS:
         done = trained(*command, "--epochs", 2)
-        assert_one_line(done, "center-loss was trained on digits: say with --data_dir where")
+        gone = f"was trained on digits in {tmp_path / 'digits'}, which is not there now"
+        assert_one_line(done, f"center-loss {gone}: say with --data_dir where")
+    assert trained("--test", "--data_dir", "moved").status == 0
+    write_digits(tmp_path / "digits", train=128)
+    for command in COMMANDS:
+        assert_one_line(trained(*command, "--epochs", 2), "other images or labels", "--data_dir")
 
 
 def test_runs_on_different_sets_are_not_compared_without_a_word(trained):
