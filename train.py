@@ -14,13 +14,12 @@ from learner import Learner, centers_of
 from pictures.album import Album
 from process.console import progress, say, say_when_it_ends
 from process.errors import Ended
-from recipe import EVAL_METHODS, Recipe
+from recipe import EVAL_METHODS
 from runs.record import Epoch
+from runs.report import say_epoch, say_how_it_begins, say_how_it_ended
 from utils import accuracies, check_finite, classify, shift, spread
 
-GUESSING = 0.97  # of the loss of guessing: above it a network has hardly learnt
 MANY_CLASSES = 5000  # beyond them the pairs of class means are too many for every epoch
-CLASSES_A_FEATURE = 10  # more classes than so many times the features lie close together
 # When the losses are looked at: a look wakes threads up, which slows short steps down.
 LOOK_EVERY, MOST_PENDING = 0.3, 64  # seconds, steps
 
@@ -59,7 +58,7 @@ def train(plan, workers):
             else:
                 say(f"Epoch [{epoch}]: parameters {learner.digest()}")
     if keeper:
-        keeper.say_how_it_went()
+        say_how_it_ended(plan.run, plan.record, keeper.album.worth_opening())
 
 
 class Keeper:
@@ -91,33 +90,10 @@ class Keeper:
             self.album.remove_strangers()
         elif self.plan.source:
             self.plan.source.copy_to(learner.net, learner.center_loss)
-        if not self.finished and (run.exists() or any(self.album.files())):
-            say(f"{run.prefix}: a new run replaces the old one when its first epoch is finished")
-        say(
-            f"{run.prefix}: {' + '.join(record.recipe.losses)} loss, {record.recipe.model} on "
-            f"{self.dataset.name} ({len(self.dataset.train.labels)} images) with "
-            f"{', '.join(map(str, learner.contexts))}"
-        )
-        self.say_how_much()
-        classes = len(self.dataset.classes)
-        if not self.finished and classes > CLASSES_A_FEATURE * record.recipe.feature_size:
-            say(
-                f"{record.recipe.feature_size} features are few for {classes} classes: a larger "
-                "--feature_size separates them better"
-            )
+        replaces = not self.finished and (run.exists() or any(self.album.files()))
+        say_how_it_begins(self.plan, learner.contexts, replaces)
         if self.finished and not run.has_history(record):  # it was killed while it drew
             self.draw(self.evaluate())
-
-    def say_how_much(self):
-        """Say what follows from the number of images, and that LeNet++ takes its time."""
-        recipe, images = self.record.recipe, len(self.dataset.train.labels)
-        steps, epochs = -(-images // recipe.batch_size), self.plan.epochs
-        if recipe.lr_step > Recipe().lr_step:
-            how = {"step": "after", "cosine": "within"}[recipe.lr_schedule]
-            say(f"{epochs} epochs of {steps} steps; the learning rates fall {how} {recipe.lr_step}")
-        on_cpu = self.learner.contexts[0].device_type == "cpu"
-        if on_cpu and recipe.model == "lenetplus" and (epochs - self.finished) * images > 3 * 10**5:
-            say("LeNet++ takes long on a CPU: --model lenet has a fortieth of its operations")
 
     def evaluate(self):
         """The `Answers` of the network, by split."""
@@ -157,12 +133,7 @@ class Keeper:
         )
         self.save(best=record.append(epoch, answers[epoch.chooser].distance))
         self.draw(answers)
-        say(
-            f"Epoch [{epoch.epoch}]: Loss={epoch.loss:.6f}, "
-            f"Train-Acc={epoch.accuracy('train', recipe.eval_method):.6f}, "
-            f"Test-Acc={epoch.accuracy('test', recipe.eval_method):.6f}, "
-            f"Epoch-time={epoch.seconds:.6f}"
-        )
+        say_epoch(record)
 
     def clusters(self, answers):
         """The spread and the shift of each set, as an `Epoch` has them, where they are finite."""
@@ -192,30 +163,6 @@ class Keeper:
     def draw(self, answers):
         centers = centers_of(self.learner.center_loss)
         self.album.draw(self.dataset, answers, centers, last=self.finished >= self.plan.epochs)
-
-    def say_how_it_went(self):
-        record, method = self.record, self.record.recipe.eval_method
-        chosen_by = {"val": "validation", "test": "test"}[record.chooser]
-        words = EVAL_METHODS[method].words
-        say(
-            f"Best {chosen_by} accuracy by {words}: {record.best.accuracy:.4f} "
-            f"in epoch {record.best.epoch}, kept in {self.run.best}; "
-            f"last: {record.history[-1].accuracy(record.chooser, method):.4f}\n"
-            f"History{' and pictures' * record.recipe.plotting}: {self.run.picture('*')}"
-        )
-        if still_guesses(record):
-            say(
-                f"{self.run.prefix}: the softmax loss is still that of guessing among "
-                f"{record.recipe.num_classes} classes: try more --epochs with a larger --lr_step, "
-                "a lower --lr, a smaller --batch_size, or a larger --feature_size"
-            )
-
-
-def still_guesses(record):
-    """Whether the softmax loss of the last epoch is that of equal probabilities, ln of the number
-    of classes that are there."""
-    loss = record.history[-1].softmax_loss
-    return loss is not None and loss > GUESSING * math.log(len(record.dataset.classes))
 
 
 @contextlib.contextmanager

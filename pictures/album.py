@@ -45,6 +45,11 @@ class Album:
         name = rf"{re.escape(self.run.prefix)}({picture}|\.onnx(\.json)?)"
         return [path for path in self.run.out_dir.iterdir() if re.fullmatch(name, path.name)]
 
+    def worth_opening(self):
+        """The files that show most of a finished run."""
+        names = ("epochs.html", "train.gif") if self.record.recipe.plotting else ("curves.png",)
+        return [self.run.picture(name) for name in names]
+
     def remove(self, unwanted):
         for path in self.files():
             if unwanted(path):
