@@ -1,5 +1,6 @@
 """Image sets, read whole into memory as uint8, and the batches cut from them."""
 
+import itertools
 import math
 import os
 from pathlib import Path
@@ -44,8 +45,30 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
         loaded = read_folder(Path(data_dir), name, network)
     else:
         loaded = READERS[dataset]()
-    check_dataset(loaded, network, getattr(models, MODELS[network.model]).smallest_image)
+    check_dataset(loaded, network)
+    check_smallest(loaded, network)
     return loaded
+
+
+def check_smallest(dataset, network):
+    """Raise UserError where the images are too small for the layers of the network."""
+    net = getattr(models, MODELS[network.model])(network.num_classes, network.feature_size)
+    channels, rows, columns = dataset.shape
+    sides = itertools.count(min(rows, columns))
+    needed = next(side for side in sides if takes(net, (channels, side, side)))
+    if needed > min(rows, columns):
+        raise UserError(
+            f"{dataset.name}: images of {rows} x {columns} pixels are too small for --model "
+            f"{network.model}, which needs {needed} x {needed}"
+        )
+
+
+def takes(net, image_shape):
+    """Whether the layers of a network leave something of an image of shape (C, H, W)."""
+    try:
+        return bool(net.largest_layer(image_shape))
+    except mx.MXNetError:
+        return False
 
 
 def read_mnist(seconds=math.inf):

@@ -1,5 +1,8 @@
 """The networks. Each returns the class scores and the features that center loss works on."""
 
+import math
+
+import mxnet as mx
 from mxnet import gluon
 from mxnet.gluon import nn
 
@@ -27,17 +30,7 @@ class FeatureNet(gluon.HybridBlock):
     -------
     output : (N, classes) float32, the logits
     feature : (N, feature_size) float32
-
-    Attributes
-    ----------
-    width : int
-        No layer has more numbers for a pixel of the image: what a batch needs of memory.
-    smallest_image : int
-        Rows and columns below which nothing is left of an image after the poolings.
     """
-
-    width = 1
-    smallest_image = 1
 
     def __init__(self, layers, classes, feature_size, use_bias, **kwargs):
         super().__init__(**kwargs)
@@ -50,6 +43,17 @@ class FeatureNet(gluon.HybridBlock):
         feature = self.features(image)
         return self.output(feature), feature
 
+    def largest_layer(self, image_shape):
+        """The most activations that any layer has for one image of shape (C, H, W), an int.
+
+        Raises mxnet.MXNetError where the image is so small that a layer leaves nothing of it.
+        """
+        layers = mx.sym.Group(list(self(mx.sym.var("image")))).get_internals()
+        shapes = dict(
+            zip(layers.list_outputs(), layers.infer_shape_partial(image=(1, *image_shape))[1])
+        )
+        return max(math.prod(shapes[name]) for name in shapes.keys() - set(layers.list_arguments()))
+
 
 class LeNetPlus(FeatureNet):
     """LeNet++ of Wen et al., "A Discriminative Feature Learning Approach for Deep Face
@@ -59,9 +63,6 @@ class LeNetPlus(FeatureNet):
     The names of its parameters, such as ``features.0.2.weight``, are those of the checkpoints
     that the program of 2019 wrote.
     """
-
-    width = 32
-    smallest_image = 8
 
     def __init__(self, classes=10, feature_size=2, use_bias=True, **kwargs):
         super().__init__(
@@ -78,9 +79,6 @@ class LeNet(FeatureNet):
     numbers that a processor's vector registers hold: with 20 and 50, oneDNN takes its slow
     reference code for part of the convolutions and poolings.
     """
-
-    width = 16
-    smallest_image = 16
 
     def __init__(self, classes=10, feature_size=2, use_bias=True, **kwargs):
         layers = []

@@ -61,8 +61,7 @@ def classify(net, centers, images, ctx, classes=None):
         A feature is not finite.
     """
     parts = []
-    an_image = max(net.output.weight.shape[0], net.width * images[0, 0].size)
-    size = max(1, min(EVALUATION_BATCH, MAX_ELEMENTS // an_image))
+    size = max(1, min(EVALUATION_BATCH, MAX_ELEMENTS // net.largest_layer(images.shape[1:])))
     split = Split(images, np.zeros(len(images), np.int32))
     for ((image, _, _),) in batches(split, size, [ctx]):
         output, feature = net(image)

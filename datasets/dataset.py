@@ -104,9 +104,8 @@ def light_on_dark(edge):
     return None if 64 <= edge < 192 else bool(edge < 128)
 
 
-def check_dataset(dataset, network, smallest):
-    """Raise UserError unless all parts have images of one size and labels in range, for a network
-    that takes images from `smallest` x `smallest` pixels on."""
+def check_dataset(dataset, network):
+    """Raise UserError unless all parts have images of one size, and labels that the network has."""
     num_classes = network.num_classes
     as_is = (network.image_size, network.color) == (DEFAULT.image_size, DEFAULT.color)
     if not dataset.names and not as_is:
@@ -131,11 +130,11 @@ def check_dataset(dataset, network, smallest):
             )
         if labels.min() < 0:
             raise UserError(f"{dataset.name}: a {which} label is {labels.min()}, below 0")
-    check_sizes(dataset, network, smallest)
+    check_sizes(dataset)
 
 
-def check_sizes(dataset, network, smallest):
-    """Raise UserError unless the images have one size, which is neither too large nor too small."""
+def check_sizes(dataset):
+    """Raise UserError unless the images have one size, which is not too large."""
     shapes = [split.images.shape[1:] for split in (dataset.train, dataset.test)]
     if shapes[0] != shapes[1]:
         said = [f"{rows} x {columns} pixels, {n} channel(s)" for n, rows, columns in shapes]
@@ -145,9 +144,4 @@ def check_sizes(dataset, network, smallest):
         raise UserError(
             f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too large: no side may "
             f"have more than {LARGEST_SIDE}"
-        )
-    if min(size) < smallest:
-        raise UserError(
-            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too small for --model "
-            f"{network.model}, which needs {smallest} x {smallest}"
         )

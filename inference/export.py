@@ -212,7 +212,7 @@ def compare_with_mxnet(content, net, centers, images):
     names = [output.name for output in session.get_outputs()]
     ctx = net.output.weight.list_ctx()[0]
     num_classes, feature_size = net.output.weight.shape
-    an_image = max(net.width * images[0, 0].size, num_classes * feature_size)
+    an_image = max(net.largest_layer(images.shape[1:]), num_classes * feature_size)
     size = max(1, BLOCK // an_image)
     blocks = [images[i : i + size] for i in range(0, len(images), size)]
     for block in (images[:1], *blocks):

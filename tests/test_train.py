@@ -237,7 +237,7 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
         "batches",
         lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
     )
-    monkeypatch.setattr(utils, "MAX_ELEMENTS", 20 * learner.net.width * 28 * 28)
+    monkeypatch.setattr(utils, "MAX_ELEMENTS", 20 * learner.net.largest_layer((1, 28, 28)))
     other = utils.classify(learner.net, centers, split.images, mx.cpu())
     for name in ("features", "probability", "doubt", "distance"):
         values, others = getattr(wanted, name), getattr(other, name)

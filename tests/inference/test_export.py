@@ -106,7 +106,7 @@ def test_the_file_has_the_names_of_a_checkpoint_and_nothing_of_this_process():
 
 def test_many_images_are_compared_in_parts(monkeypatch):
     net, centers, images = make(LeNet)
-    monkeypatch.setattr(export, "BLOCK", 2 * net.width * 16 * 20)
+    monkeypatch.setattr(export, "BLOCK", 2 * net.largest_layer((1, 16, 20)))
     seen = []
 
     def note(net, inputs, outputs):
