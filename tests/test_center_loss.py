@@ -7,6 +7,7 @@ import sys
 import mxnet as mx
 import numpy as np
 import pytest
+from equations import EQUATIONS, by_the_equations, moved
 from helpers import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,23 +34,6 @@ def cases(draw):
         draw(st.floats(0.01, 2)),
         draw(st.floats(0.1, 1)),
     )
-
-
-def by_the_equations(formulation, feature, label, center, lmbd, alpha, batch_size):
-    """Loss, gradient of the features, and centers after one update; in loops and float64."""
-    feature, center = feature.astype(np.float64), center.astype(np.float64)
-    loss, gradient, updated = np.zeros(len(label)), np.zeros_like(feature), center.copy()
-    for i, (x, y) in enumerate(zip(feature, label)):
-        weight = lmbd / np.sum(label == y) if formulation == "hist" else lmbd
-        loss[i] = weight / 2 * np.sum((x - center[y]) ** 2)
-        gradient[i] = weight * (x - center[y])
-    for j in range(len(center)):
-        members = feature[label == j]
-        if formulation == "hist" and len(members):
-            updated[j] -= alpha * lmbd / batch_size * np.mean(center[j] - members, axis=0)
-        elif formulation == "paper":
-            updated[j] -= alpha * np.sum(center[j] - members, axis=0) / (1 + len(members))
-    return loss, gradient, updated
 
 
 def make(cls, center, *args, **kwargs):
@@ -85,12 +69,13 @@ def test_loss_gradients_and_center_updates_follow_the_equations(
         block.hybridize(static_alloc=True)
     trainer = gluon.Trainer(block.collect_params(), "sgd", {"learning_rate": alpha})
     loss, gradient = backward(block, feature, label, dtype)
-    trainer.step(1 if formulation == "paper" else batch_size)
-    wanted = by_the_equations(formulation, feature, label, center, lmbd, alpha, batch_size)
+    trainer.step(block.step_size(batch_size))
+    losses, gradients, pulls = by_the_equations(formulation, feature, label, center, lmbd)
     assert loss.shape == (len(label),)
-    np.testing.assert_allclose(loss, wanted[0], **TOLERANCE)
-    np.testing.assert_allclose(gradient, wanted[1], **TOLERANCE)
-    np.testing.assert_allclose(block.embedding.weight.data().asnumpy(), wanted[2], **TOLERANCE)
+    np.testing.assert_allclose(loss, losses, **TOLERANCE)
+    np.testing.assert_allclose(gradient, gradients, **TOLERANCE)
+    wanted = moved(formulation, center, pulls, alpha, batch_size)
+    np.testing.assert_allclose(block.embedding.weight.data().asnumpy(), wanted, **TOLERANCE)
 
 
 @settings(max_examples=25, deadline=None)
@@ -183,22 +168,17 @@ def test_labels_in_a_column_are_labels_and_other_shapes_an_error(formulation, hy
 def test_sample_weights_multiply_losses_and_pulls(formulation, case, column):
     feature, label, center, lmbd, _ = case
     weight = np.random.RandomState(1).uniform(0, 2, size=len(label)).astype(np.float32)
-    plain, weighted = (make(CenterLoss, center, lmbd, formulation) for _ in range(2))
-    loss, gradient = backward(plain, feature, label)
+    weighted = make(CenterLoss, center, lmbd, formulation)
     x = mx.nd.array(feature)
     x.attach_grad()
     with autograd.record():
         shape = (-1, 1) if column else (-1,)
         value = weighted(x, mx.nd.array(label), mx.nd.array(weight.reshape(shape)))
     value.backward()
-    np.testing.assert_allclose(value.asnumpy(), loss * weight, **TOLERANCE)
-    np.testing.assert_allclose(x.grad.asnumpy(), gradient * weight[:, None], **TOLERANCE)
-    wanted, count = np.zeros_like(center, dtype=np.float64), np.bincount(label, minlength=100)
-    for i, y in enumerate(label):
-        pull = (center[y].astype(np.float64) - feature[i]) * weight[i]
-        wanted[y] += pull / (1 + count[y]) if formulation == "paper" else lmbd * pull / count[y]
-    got = weighted.embedding.weight.grad().asnumpy()
-    np.testing.assert_allclose(got, wanted, **TOLERANCE)
+    got = value, x.grad, weighted.embedding.weight.grad()
+    wanted = by_the_equations(formulation, feature, label, center, lmbd, weight)
+    for values, others in zip(got, wanted):
+        np.testing.assert_allclose(values.asnumpy(), others, **TOLERANCE)
 
 
 @pytest.mark.parametrize("way", ["cast", "load", "load inside"])
@@ -259,9 +239,13 @@ def test_it_is_a_loss_that_gluons_estimator_takes():
     assert after < before
 
 
+def test_a_formulation_has_its_flag_and_its_equations():
+    assert tuple(FORMULATIONS) == recipe.FORMULATIONS, "add it to recipe.FORMULATIONS"
+    assert FORMULATIONS.keys() == EQUATIONS.keys(), "add it to tests/equations.py"
+
+
 def test_an_unknown_formulation_is_refused():
-    assert tuple(FORMULATIONS) == recipe.FORMULATIONS  # which must not import this file
-    with pytest.raises(ValueError, match="'hist', 'paper'"):
+    with pytest.raises(ValueError, match=", ".join(map(repr, FORMULATIONS))):
         CenterLoss(10, 2, formulation="histogram")
 
 

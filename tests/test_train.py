@@ -8,6 +8,7 @@ import time
 import mxnet as mx
 import numpy as np
 import pytest
+from equations import by_the_equations, moved
 from helpers import QUICK, mnist5k
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from datasets.warps import random_warps
 from learner import Learner, centers_of, get_params
 from process import console
 from process.errors import UserError
-from recipe import LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
+from recipe import FORMULATIONS, LARGEST_FLOAT, SMALLEST_FLOAT, Recipe
 from runs import plan
 from runs.run import Run
 from runs.size import check_split
@@ -45,10 +46,8 @@ def learn(contexts, size, *flags):
     return losses, {**get_params(learner.net), **get_params(learner.center_loss)}
 
 
-@pytest.mark.parametrize(
-    "formulation, more", [("hist", ()), ("paper", ("--augment", "--lr_schedule", "cosine"))]
-)
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
+@pytest.mark.parametrize("devices, more", [(2, ()), (4, ("--augment", "--lr_schedule", "cosine"))])
 def test_several_devices_train_like_one(formulation, more, devices):
     """The last batch is a partial one, and the labels are counted over the whole of each."""
     flags = ("--formulation", formulation, "--lmbd", "0.1", "--momentum", "0.9", "--lr", "0.05")
@@ -60,9 +59,9 @@ def test_several_devices_train_like_one(formulation, more, devices):
         np.testing.assert_allclose(several[1][name], array, rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("formulation", ["hist", "paper"])
+@pytest.mark.parametrize("formulation", FORMULATIONS)
 def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
-    """One step of 20 images at batch size 32: SGD divides by 32 (hist) or not at all (paper)."""
+    """One step of 20 images at batch size 32: SGD divides by 32, if at all."""
     alpha, lmbd = 0.5, 0.7
     flags = ("--formulation", formulation, "--lmbd", str(lmbd), "--alpha", str(alpha))
     split = Split(*(array[::200] for array in mnist5k().train))
@@ -70,13 +69,8 @@ def test_a_partial_batch_moves_the_centers_as_the_equations_say(formulation):
     before = centers_of(learner.center_loss)
     features = utils.classify(learner.net, None, split.images, mx.cpu()).features
     train.train_epoch(learner, split, 0)
-    wanted = before.astype(np.float64)
-    for j in range(10):
-        members = features[split.labels == j].astype(np.float64)
-        if formulation == "hist":
-            wanted[j] -= alpha * lmbd / 32 * np.mean(before[j] - members, axis=0)
-        else:
-            wanted[j] -= alpha * np.sum(before[j] - members, axis=0) / (1 + len(members))
+    _, _, pulls = by_the_equations(formulation, features, split.labels, before, lmbd)
+    wanted = moved(formulation, before, pulls, alpha, batch_size=32)
     np.testing.assert_allclose(centers_of(learner.center_loss), wanted, rtol=1e-4, atol=1e-6)
 
 
