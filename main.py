@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import recipe
 from process import arguments, version
-from process.console import fail, note
+from process.console import fail, note, warn
 from process.errors import Interrupted, explain, let_signals_end, noting_signals
 from process.startup import prepare_mxnet, prepare_onnx
 from process.typed import Range
@@ -62,6 +62,8 @@ def act(args):
             return
     workers = Alone() if alone else Workers(args.kvstore)
     if workers.leads:
+        for line in without_effect(args):
+            warn(line)
         check_what_comes_last(args)
     trained = False
     for name in filter(vars(args).get, ACTIONS):
@@ -76,7 +78,7 @@ def act(args):
 
 
 def check_what_comes_last(args):
-    """Let what would fail after a training fail before it."""
+    """Check the later actions before training starts."""
     from inference.predict import image_files
 
     for paths in filter(None, (args.predict, args.unknown and [args.unknown])):
@@ -214,11 +216,11 @@ def check_flags(args, error):
         "--threshold goes with --predict": threshold and not args.predict,
         "--reject goes with --predict, --unknown or --export": reject and not rejecting,
         "--format goes with --predict": args.format != "text" and not args.predict,
-        "--threshold and --reject are distances: leave --eval_method softmax away": (
+        "--threshold and --reject are distances: leave --eval_method softmax out": (
             args.predict and (threshold or reject) and args.given.get("eval_method") == "softmax"
         ),
         "--unknown goes with --test": args.unknown and not args.test,
-        "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color away": (
+        "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color out": (
             given.prepare == "mnist" and (given.image_size != 28 or given.color)
         ),
         "--num_classes x --feature_size must stay below 2^31, the limit of MXNet": (
@@ -236,6 +238,20 @@ def check_flags(args, error):
     }
     for text in (text for text, is_there in faults.items() if is_there):
         error(text)
+
+
+def without_effect(args):
+    """What to say of flags that were given, but change nothing."""
+    begun = args.train and not args.resume
+    by_center = recipe.EVAL_METHODS[args.given.get("eval_method", "softmax")].needs_centers
+    if begun and not args.given.get("center_loss"):
+        for name in ("lmbd", "alpha", "formulation"):
+            if name in args.given:
+                yield f"--{name} has no effect without --center_loss"
+    if begun and by_center and args.given.get("alpha") == 0:
+        yield "--alpha 0 leaves the centers where they are initialized, which is no good for knn"
+    if args.dataset and args.data_dir:
+        yield f"--dataset {args.dataset} has no effect beside --data_dir"
 
 
 USAGE = """python main.py ACTION ... [FLAG ...] [@FILE ...]

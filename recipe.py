@@ -74,7 +74,7 @@ class Network:
             if name in given and name in recorded and given[name] != recorded[name]:
                 raise UserError(
                     f"--{name} {given[name]} contradicts the run {prefix}, which has "
-                    f"{recorded[name]}: leave the flag away, or choose another --prefix"
+                    f"{recorded[name]}: leave the flag out, or choose another --prefix"
                 )
         known = {**given, **recorded}
         return cls(**{name: known[name] for name in cls.names() if name in known}, **fixed)

@@ -97,7 +97,7 @@ def decode(paths, shape, prepare=False):
     """
     if prepare and shape != (1, 28, 28):
         raise UserError(
-            "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color away"
+            "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color out"
         )
     read_it = functools.partial(read_one, shape=shape, prepare=prepare)
     bar = progress(total=len(paths), desc="reading images", unit=" images")

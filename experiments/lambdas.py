@@ -23,9 +23,9 @@ def draw(flags):
     """Train what is not trained yet, and draw it; returns the table."""
     args = main.parse([*FLAGS, *flags])
     if "lmbd" in args.given:
-        raise UserError("the weights are chosen here: leave --lmbd away")
+        raise UserError("the weights are chosen here: leave --lmbd out")
     if args.given.get("feature_size", 2) != 2:
-        raise UserError("the picture is of two features: leave --feature_size away")
+        raise UserError("the picture is of two features: leave --feature_size out")
     prefixes = [prefix_of(args.prefix, lmbd) for lmbd in LAMBDAS]
     for lmbd, prefix in zip(LAMBDAS, prefixes):
         run_main(*FLAGS, *flags, "--lmbd", lmbd, f"--prefix={prefix}", "--resume")

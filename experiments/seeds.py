@@ -39,7 +39,7 @@ def train(seeds, flags):
     if not (args.train or args.second_train):
         raise UserError("a run can only be trained by --train or --second_train")
     if "seed" in args.given:
-        raise UserError("the seeds are chosen here: leave --seed away")
+        raise UserError("the seeds are chosen here: leave --seed out")
     prefixes = [prefix_of(args.prefix, seed) for seed in range(seeds)]
     for seed, prefix in enumerate(prefixes):
         run_main(*flags, f"--prefix={prefix}", "--seed", seed, "--resume")

@@ -115,7 +115,12 @@ def resumed(request, record, contexts, workers):
     recorded = {"prepare": record.recipe.prepare, **record.recipe.flags()}
     recipe = Recipe.merge(request.given, recorded, run.prefix, second=record.recipe.second)
     check_losses(recipe, request)
-    record.epochs = request.epochs or record.epochs
+    begun_for, record.epochs = record.epochs, request.epochs or record.epochs
+    if recipe.lr_schedule == "cosine" and recipe.lr_step == begun_for < record.epochs:
+        say(
+            f"{run.prefix}: its cosine ends after {begun_for} epochs, and begins again with "
+            f"--lr_factor times the rate: a cosine of {record.epochs} epochs needs a new run"
+        )
     if is_finished(run, record):
         say(f"{run.prefix}: all {len(record.history)} epochs are finished")
         return None

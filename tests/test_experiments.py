@@ -105,11 +105,11 @@ def test_the_table_of_seeds_is_of_what_main_trains(trained, tmp_path):
 @pytest.mark.parametrize(
     "module, flags, word",
     [
-        ("experiments.seeds", [2, "--train", "--seed", 3], "leave --seed away"),
+        ("experiments.seeds", [2, "--train", "--seed", 3], "leave --seed out"),
         ("experiments.seeds", [2, "--test"], "--train or --second_train"),
         ("experiments.seeds", [2, "--train", "--lr", 1e30], "became NaN"),
-        ("experiments.lambdas", ["--lmbd", 1], "leave --lmbd away"),
-        ("experiments.lambdas", ["--feature_size", 3], "leave --feature_size away"),
+        ("experiments.lambdas", ["--lmbd", 1], "leave --lmbd out"),
+        ("experiments.lambdas", ["--feature_size", 3], "leave --feature_size out"),
     ],
 )
 def test_what_no_experiment_can_be_made_of_is_one_line(cli, tmp_path, module, flags, word):

@@ -14,6 +14,7 @@ import pytest
 from helpers import QUICK, ROOT, assert_one_line, run, write_digits, write_idx
 
 import data
+import main
 import utils
 from models import LeNet
 from process import cores, startup
@@ -233,6 +234,24 @@ def test_formulations_differ(cli):
     assert len(losses) == len(FORMULATIONS)
 
 
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ("--train --lmbd 2", "--lmbd has no effect without --center_loss"),
+        ("--train --formulation paper", "--formulation has no effect without --center_loss"),
+        ("--train --center_loss --alpha 0 --eval_method knn", "--alpha 0 leaves the centers"),
+        ("--test --dataset mnist --data_dir digits", "--dataset mnist has no effect"),
+        ("--train --center_loss --lmbd 2 --alpha 0", None),
+        ("--second_train --lmbd 1 --alpha 0.5", None),  # two commands of 2019
+        ("--test --lmbd 1", None),
+        ("--train --resume --lmbd 2", None),
+    ],
+)
+def test_flags_without_effect_are_said(flags, words):
+    said = list(main.without_effect(main.parse(flags.split())))
+    assert len(said) == bool(words) and all(words in line for line in said)
+
+
 def test_golden_numbers(cli):
     """Any change of initialization, order, loss or update shows here: then say so, and rerun."""
     done = cli(
@@ -338,8 +357,8 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--test --resume", "--resume goes with"),
         ("--train --eval_method knn", "train with --center_loss"),
         ("--train --second_train", "train with --center_loss"),
-        ("--train --prepare mnist --image_size 64", "leave --image_size and --color away"),
-        ("--train --prepare mnist --color", "leave --image_size and --color away"),
+        ("--train --prepare mnist --image_size 64", "leave --image_size and --color out"),
+        ("--train --prepare mnist --color", "leave --image_size and --color out"),
     ],
 )
 def test_wrong_flags_are_one_line_and_status_2(cli, tmp_path, flags, words):

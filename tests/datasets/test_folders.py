@@ -431,4 +431,4 @@ def test_only_small_grey_images_are_prepared_as_mnist(cli, own):
         assert cli("--train", "--center_loss", *ONE, *flags).status == 0
         for path in ("own/test", "own/test/a"):
             done = cli("--predict", path, "--prepare", "mnist")
-            assert_one_line(done, "leave --image_size and --color away")
+            assert_one_line(done, "leave --image_size and --color out")

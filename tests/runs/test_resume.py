@@ -314,6 +314,14 @@ def test_a_new_run_replaces_an_old_one_only_when_it_has_something(two_epochs, tm
     assert len(record.history) == 1 and record.recipe.seed == 1
 
 
+def test_a_cosine_that_begins_again_is_said(cli):
+    flags = ("--train", "--data_dir", "digits", "--lr_schedule", "cosine", *QUICK[:2])
+    assert "cosine ends" not in cli(*flags, "--epochs", 1).out
+    assert "cosine ends" not in cli(*flags, "--epochs", 1, "--resume").out
+    done = cli(*flags, "--epochs", 2, "--resume")
+    assert "softmax-loss: its cosine ends after 1 epochs, and begins again" in done.out
+
+
 def test_what_a_record_says(two_epochs):
     record = Run("center-loss", "ckpt", "output").read_record()
     assert record.recipe.action == "train" and record.recipe.momentum == 0.9
