@@ -22,8 +22,8 @@ def main():
         parser.error(f"there is no part {unknown[0]}")
     print(machine())
     for name in args.part or PARTS:
-        print(f"benchmarks: {name}", file=sys.stderr, flush=True)
         part = importlib.import_module(f"benchmarks.{name}")
+        print(f"benchmarks: {name}", file=sys.stderr, flush=True)
         print(f"\n## {part.__doc__.splitlines()[0]}\n\n{part.run(args.smoke)}", flush=True)
 
 

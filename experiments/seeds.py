@@ -63,12 +63,12 @@ def rows_of(records):
         (", ".join(str(epoch.epoch) for epoch in best), best),
     ):
         spreads = (
-            spread([epoch.accuracy(*which) for epoch in epochs]) for which in ACCURACIES.values()
+            spread_of([epoch.accuracy(*which) for epoch in epochs]) for which in ACCURACIES.values()
         )
         yield [records[0].prefix, len(records), numbers, *spreads]
 
 
-def spread(values):
+def spread_of(values):
     """The mean and, of several values, the standard deviation, as text."""
     if None in values:
         return "-"

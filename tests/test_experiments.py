@@ -1,5 +1,6 @@
 """What the pages measure beside the program's own numbers."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from helpers import QUICK, ROOT, Done, run
 from PIL import Image
 
 import data
-from experiments import lambdas, read_alike
+from experiments import difference, lambdas, read_alike, trajectories
 from experiments.curvature import largest_curvature, measure
 from experiments.validation import cut
 from process.errors import UserError
@@ -165,26 +166,38 @@ def test_the_picture_of_the_weights(cli, tmp_path, monkeypatch):
         read_alike(runs, "seed")
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "experiments.curvature",
-        "experiments.lambdas",
-        "experiments.seeds",
-        "experiments.validation",
-        "benchmarks",
-    ],
-)
-def test_help_and_what_is_missing_are_said(module, tmp_path):
-    command = [sys.executable, "-m", module]
-    done = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
+def test_the_ways_of_centers_and_means(cli):
+    assert cli("--train", "--center_loss", "--data_dir", "digits", *QUICK, "--plotting").status == 0
+    run = Run("center-loss", "ckpt", "output")
+    (epochs,) = trajectories.ways(run)
+    net, centers, *_ = open_run(run, {}).on(mx.cpu())
+    train = data.load_dataset("digits", "digits", Network()).train
+    features = classify(net, centers, train.images, mx.cpu()).features
+    means = [features[train.labels == label].mean(axis=0) for label in range(10)]
+    np.testing.assert_allclose(epochs, [centers, means], rtol=1e-3, atol=1e-6)
+    args = argparse.Namespace(runs=["center-loss"], ckpt_dir="ckpt", out_dir="output")
+    assert trajectories.draw(args) == "Picture: output/trajectories.png"
+    with pytest.raises(UserError, match="nix is no run with centers"):
+        trajectories.ways(Run("nix", "ckpt", "output"))
+
+
+def test_an_interval_is_that_of_pairs():
+    low, high = difference.interval(np.array([1.0, 2.0, 6.0]))[1:]
+    # Student's t with 2 degrees of freedom: 4.303.
+    reach = 4.303 * np.std([1, 2, 6], ddof=1) / 3**0.5
+    assert (float(low), float(high)) == pytest.approx((3 - reach, 3 + reach), abs=1e-3)
+
+
+@pytest.mark.parametrize("module", ["experiments.curvature", "experiments.seeds", "benchmarks"])
+def test_help_and_what_is_missing_are_said(module):
+    def ask(*command):
+        return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+
+    done = ask("-m", module, "--help")
     assert done.returncode == 0 and f"python -m {module}" in done.stdout
-    arguments = {"benchmarks": [], "experiments.seeds": ["1"]}.get(module, [str(tmp_path)])
-    # -S: no package but Python's own can be found.
-    done = subprocess.run(
-        [sys.executable, "-S", "-m", module, *arguments],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
+    done = ask("-S", "-m", module, "1")  # -S: no package but Python's own can be found
+    if module == "benchmarks":
+        done = ask("-S", "-m", module)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert "run 'pip install -r requirements.txt' first" in done.stderr
 
