@@ -18,8 +18,6 @@ from recipe import Recipe
 
 PERCENT = np.linspace(0, 1, 101)
 FORMAT = 2  # of records; higher where what is there already gets another meaning. None is 1
-# Flags that came later: with these values a run is the one that it was without them.
-UNCOUNTED = {"image_size": 28, "color": False, "lr_schedule": "step", "augment": False}
 
 
 @dataclass
@@ -176,8 +174,8 @@ class Record:
     @property
     def identity(self):
         """A few digits that tell this run's pictures from those of another of its name."""
-        flags = {**self.recipe.flags(), "action": self.recipe.action}
-        flags = {name: value for name, value in flags.items() if UNCOUNTED.get(name) != value}
+        usual = vars(Recipe())  # not counted, so that a new flag with its default changes nothing
+        flags = {name: value for name, value in vars(self.recipe).items() if value != usual[name]}
         return sha256(dump([flags, self.dataset.sha256, to_json(self.started_from)]))[:16]
 
     def same_data(self, dataset):
