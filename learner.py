@@ -46,20 +46,7 @@ def new_net(network):
 
 
 def build(network, image_shape, contexts, seed=0):
-    """Make a network, initialized from the seed.
-
-    Parameters
-    ----------
-    network : recipe.Network
-    image_shape : tuple
-        (channels, height, width).
-    contexts : list of mxnet.Context
-    seed : int
-
-    Returns
-    -------
-    models.FeatureNet
-    """
+    """Make a `models.FeatureNet` for images of shape (C, H, W), initialized from the seed."""
     mx.random.seed(seed)
     net = new_net(network)
     net.initialize(INITIALIZER, ctx=contexts)
@@ -93,21 +80,10 @@ def get_params(block):
 
 
 def set_params(block, arrays, source):
-    """Set all of a block's parameters.
+    """Set all parameters of an initialized block to float32 `arrays`, by structural name.
 
-    Parameters
-    ----------
-    block : gluon.Block
-        Initialized, with known shapes.
-    arrays : dict of str to float32 array
-        By structural name.
-    source : Path
-        Where they come from, for the message.
-
-    Raises
-    ------
-    UserError
-        Names or shapes differ from the block's, or a value is not finite.
+    Raises UserError, which names the `source` (Path), where names or shapes differ from the
+    block's, or a value is not finite.
     """
     params = block._collect_params_with_prefix()
     if isinstance(block, models.LeNet) and "features.2.weight" in arrays:
@@ -186,18 +162,9 @@ class Learner:
         return [*trainers, (trainer, recipe.alpha, step_size)]
 
     def losses(self, image, label, batch_labels):
-        """The losses of some images, in the order of `Recipe.losses`.
+        """The losses (b,) float32 of images (b, C, H, W), in the order of `Recipe.losses`.
 
-        Parameters
-        ----------
-        image : (b, channels, height, width) float32
-        label : (b,) int32
-        batch_labels : (B,) int32
-            The labels of the whole batch, of which `label` is a part.
-
-        Returns
-        -------
-        list of (b,) float32
+        Their labels (b,) are a part of those of the whole batch, (B,).
         """
         output, feature = self.net(image)
         losses = []
@@ -215,17 +182,9 @@ class Learner:
         return device_losses
 
     def step(self, slices):
-        """Make one step.
+        """Make one step with a device's slices of a batch each, as `data.batches` yields them.
 
-        Parameters
-        ----------
-        slices : list of (image, label, batch_labels)
-            One a device, as `data.batches` yields them.
-
-        Returns
-        -------
-        list of (losses,) float32
-            The sums of the losses, one NDArray a device.
+        Returns the sums of the losses, one (losses,) float32 NDArray a device.
         """
         for _, label, _ in slices:
             self.workers.fetch_centers(label)
@@ -248,7 +207,7 @@ class Learner:
         if not self.recipe.momentum:
             return {}
         trainer, momentum = self.trainers[0][0], {}
-        # A Trainer knows parameters by names that count the networks made before; files do not.
+        # Gluon numbers blocks within a process (dense0, dense1); files use structural names.
         names = {param.name: n for n, param in self.net._collect_params_with_prefix().items()}
         for i, param in enumerate(trainer._params):
             for updater, ctx in zip(trainer._updaters, trainer._contexts):

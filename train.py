@@ -107,12 +107,7 @@ class Keeper:
     def finish_epoch(self, losses, sizes, seconds):
         """Evaluate an epoch, commit it, which makes it count, and then draw it.
 
-        Parameters
-        ----------
-        losses, sizes
-            As `train_epoch` gives them.
-        seconds : float
-            How long it took.
+        It took so many seconds, and had the losses and sizes that `train_epoch` gave.
         """
         record, recipe = self.record, self.record.recipe
         means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
@@ -188,17 +183,10 @@ def telling_what_is_kept(run, keeper):
 
 
 def train_epoch(learner, split, epoch):
-    """Go through the training set once.
+    """Go through the training set, a `datasets.dataset.Split`, once.
 
-    Nothing here waits for the step under way: the losses are looked at some steps later.
-
-    Parameters
-    ----------
-    learner : Learner
-    split : datasets.dataset.Split
-        N images.
-    epoch : int
-        Which one: it decides the learning rates, the order and how images are warped.
+    Nothing here waits for the step under way: the losses are looked at some steps later. The number
+    of the epoch decides the learning rates, the order and how images are warped.
 
     Returns
     -------

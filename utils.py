@@ -48,8 +48,7 @@ def classify(net, centers, images, ctx, classes=None):
     images : (N, C, H, W) uint8
     ctx : mxnet.Context
     classes : (K,) int array, optional
-        Those that were trained: the centers of others lie where they were initialized, and are
-        nobody's. By default all.
+        Those that were trained; the centers of others are ignored. By default all.
 
     Returns
     -------
@@ -89,40 +88,29 @@ def check_finite(values, what):
         raise UserError(f"{what} became NaN or infinite: try a lower --lr, --lmbd or --alpha")
 
 
-def nearest_center(features, centers, columns=2048, block=2**21):
+def nearest_center(features, centers, block=2**24):
     """Find the center nearest to each feature, by Euclidean distance.
 
-    Memory beside input and output is that of a block of distances. They are compared in double
-    precision: in single precision ||c||^2 - 2 x.c loses what tells near centers apart.
+    Distances are compared in double precision: in single precision ||c||^2 - 2 x.c loses what tells
+    near centers apart.
 
     Parameters
     ----------
     features : (N, d) float
     centers : (C, d) float
-    columns, block : int
-        How many centers a block has at the most, and how many distances.
+    block : int
+        How many distances are in memory at once, at least those of one feature.
 
     Returns
     -------
     (N,) int64
         The index of the center; of equally near ones the lowest.
     """
-    nearest = np.zeros(len(features), np.int64)
-    smallest = np.full(len(features), np.inf)
-    rows = max(1, block // min(columns, len(centers)))
-    for column in range(0, len(centers), columns):
-        center = centers[column : column + columns].astype(np.float64)
-        square = (center**2).sum(axis=1)
-        for row in range(0, len(features), rows):
-            part = slice(row, row + rows)
-            distance = features[part].astype(np.float64) @ (-2 * center.T)
-            distance += square  # without ||x||^2, which is the same for every center
-            index = distance.argmin(axis=1)
-            distance = distance[np.arange(len(index)), index]
-            nearer = distance < smallest[part]
-            nearest[part][nearer] = column + index[nearer]
-            smallest[part][nearer] = distance[nearer]
-    return nearest
+    centers = centers.astype(np.float64)
+    square = (centers**2).sum(axis=1)  # without ||x||^2, which is the same for every center
+    rows = max(1, block // len(centers))
+    parts = np.split(features, range(rows, len(features), rows))
+    return np.concatenate([(square - 2 * part @ centers.T).argmin(axis=1) for part in parts])
 
 
 def accuracies(answers, labels):
