@@ -345,7 +345,8 @@ def new_parser():
         type=arguments.number(Range(0), *FLOATS))
     add(group, "--reject", "call an image unknown if it is farther from its nearest center than "
         "all but this share (such as 0.05) of the images that chose the best epoch; with "
-        "--unknown, of the test images; --export keeps the distance", type=arguments.share)
+        "--unknown, of the test images; --export keeps the distance",
+        type=arguments.number(Range(0, 1), *FLOATS))
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "

@@ -107,14 +107,6 @@ def number(limits, smallest, largest):
     return convert
 
 
-def share(text):
-    """A number in [0, 1]."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
 def truth(text):
     """True or False, in any case."""
     if text.lower() not in ("true", "false"):

@@ -56,7 +56,7 @@ def how_to_load(error):
 def how_to_install(error):
     """What to do about a ModuleNotFoundError."""
     package = (error.name or "").partition(".")[0]
-    gpu = installed("nvidia-cudnn-cu11")
+    gpu = installed("nvidia-cudnn-cu11") is not None
     command = f"pip install -r requirements{'-gpu' * gpu}.txt"
     note = ""
     if package in ("mxnet", "mlxtend"):
@@ -71,8 +71,8 @@ def how_to_install(error):
 
 
 def installed(name):
-    """Whether a package is installed."""
+    """The version of a package; None where it is not installed."""
     try:
-        return bool(importlib.metadata.version(name))
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
+        return None

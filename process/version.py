@@ -1,34 +1,26 @@
 """What runs here: this program's commit, the versions under it, and the processor."""
 
-import importlib.metadata
 import os
 import platform
 import subprocess
 from pathlib import Path
 
 from process.cores import physical_cores
+from process.libraries import installed
 
 ROOT = Path(__file__).parent.parent
-MXNET = ("mxnet", "mxnet-cu112")  # its packages
 
 
 def in_words():
     """The lines of --version."""
-    found = [f"{name} {version}" for name, version in map(installed, (*MXNET, "numpy")) if version]
+    versions = {name: installed(name) for name in ("mxnet", "mxnet-cu112", "numpy")}
+    versions = {**versions, "Python": platform.python_version()}
+    known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     threads = os.environ.get("OMP_NUM_THREADS", physical_cores())
     return (
-        f"main.py, commit {commit() or 'unknown: this is no clone'}\n"
-        f"{', '.join(found)}, Python {platform.python_version()}\n"
+        f"main.py, commit {commit() or 'unknown: this is no clone'}\n{known}\n"
         f"OMP_NUM_THREADS {threads}, {processor()}"
     )
-
-
-def installed(name):
-    """A package and its version, None where it is not installed."""
-    try:
-        return name, importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return name, None
 
 
 def commit():

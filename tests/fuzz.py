@@ -1,19 +1,28 @@
-"""Random command lines, data and signals, and the promises that the program always keeps.
+"""Random command lines, data, signals and surroundings, and the promises that are always kept.
 
     python -m tests.fuzz 600           for ten minutes
     python -m tests.fuzz 0 7 12        the worlds of these seeds alone
 
-A world is a fresh folder with data sets, a trained run and pictures, some of them damaged. Two
-commands are run in it. What is promised: they end in time, with status 0, 1, 2 or 128 + n; one line
-says why they failed, and none is a traceback; a run that was whole stays whole; what does not train
-leaves all runs as they are; and no half-written file stays.
+A world is a fresh folder with data sets, a trained run, and files of the user's own. In it a
+training is interrupted and resumed, or two commands run at once, or one after the other with
+damages in between. What is promised:
+
+- a command ends in time, with status 0, 1, 2 or 128 + n, and takes less than 2 GiB;
+- one line says why it failed, none is a traceback, and no control character is printed;
+- a run that was whole stays whole, what does not train leaves all networks as they are, no
+  half-written file stays, and the user's own files are as they were;
+- what was interrupted and resumed ends with the files of an uninterrupted run.
 """
 
 import collections
+import csv
 import itertools
+import json
 import multiprocessing
 import os
+import pwd
 import random
+import re
 import resource
 import shlex
 import shutil
@@ -23,150 +32,149 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple, Optional
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import conftest  # noqa: E402, F401, I001, which prepares MXNet and finds the program
 import numpy as np  # noqa: E402
-from helpers import write_digits  # noqa: E402
+from helpers import mnist5k, write_digits  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import evaluation  # noqa: E402, F401
 import main as program  # noqa: E402
 import train  # noqa: E402, F401
-from process.errors import UserError  # noqa: E402
+from process.errors import SIGNALS, UserError  # noqa: E402
 from runs.run import Run  # noqa: E402
 
-COMMANDS = 2  # in a world
 ANSWER_WITHIN = 200  # seconds, on a machine that others use too
-VALID = 0.9  # the share of flags that get a value from the first list below
+MOST_MEMORY = 2**21  # KiB
+VALID = 0.96  # the share of flags that get a value from the first list below
+HOSTILE = "\x1b[2J<img src=x onerror=alert(1)>"
+DATA = ["digits", "digits", "own", "split", HOSTILE, "tables/mnist-train.csv", "tables/mnist.npz"]
+TRAININGS = ["--train --center_loss"] * 3 + ["--train", "--train --center_loss --second_train"]
 ACTIONS = (
-    "--train", "--train --center_loss", "--train --center_loss --resume", "--second_train",
-    "--second_train --resume", "--train --center_loss --second_train --test", "--test",
-    "--test --plotting", "--test --eval_method knn --unknown some", "--predict some",
-    "--predict own/a some --reject 0.1 --format json", "--compare center-loss", "--export",
-    "--compare center-loss softmax-loss center-loss", "--train --test --predict some --export", "",
+    "--test", "--test --plotting", "--test --eval_method knn --unknown some", "--predict some",
+    "--predict own some --reject 0.1 --format json", "--predict some --format csv", "--export",
+    "--compare center-loss", "--compare center-loss softmax-loss", "--second_train --epochs 1",
+    "--train --center_loss --resume --epochs 3", "--second_train --epochs 1 --test --plotting", "",
 )  # fmt: skip
-FLAGS = {
-    "--model": (["lenet"], ["lenetplus", ""]), "--formulation": (["hist", "paper"], ["x"]),
-    "--eval_method": (["softmax", "knn"], ["k"]), "--lr_schedule": (["step", "cosine"], ["x"]),
-    "--num_classes": (["10", "11", "2"], ["1", "x", "99999999999"]),
+TRAINING = {
+    "--formulation": (["hist", "paper"], ["x"]), "--lr_schedule": (["step", "cosine"], ["x"]),
     "--feature_size": (["2", "1", "3", "64"], ["0", "-2", "2.5"]),
-    "--image_size": (["28", "16", "33"], ["8", "8192", "1e2"]),
-    "--batch_size": (["128", "1", "100", "1000", "2147483647"], ["0", "2147483648"]),
-    "--lr": (["0.1", "1e30"], ["0", "nan", "1e39", "-1"]), "--lr_step": (["1", "10"], ["0"]),
-    "--momentum": (["0", "0.9"], ["1", "inf"]), "--wd": (["0", "1e-4", "1e30"], ["-1"]),
-    "--lmbd": (["1", "0", "1e20"], ["-1", "1e-50"]), "--alpha": (["0.5", "0", "1e20"], ["x"]),
-    "--threshold": (["1", "0"], ["-1"]), "--reject": (["0.05", "1"], ["2"]),
-    "--prefix": (["center-loss", "softmax-loss", "ä 中 $x$"], ["a/b", "", "x" * 201, "\n"]),
-    "--data_dir": (["digits", "own", "odd"], ["nowhere", "pipe", "ckpt", "", "\udcff", "/dev"]),
-    "--ckpt_dir": (["ckpt", "ckpt", "new/ckpt"], ["digits/notes", "/proc/none", "pipe"]),
-    "--out_dir": (["output", "output", "new/output"], ["digits/notes", "/proc/none"]),
-    "--epochs": (["1", "2", "3"], ["0", "x"]), "--use_gpu": (["True", "False"], ["maybe"]),
-    "--gpus": ([], ["0", "0,0", ","]), "--dataset": (["mnist5k"], ["cifar"]),
-    "--seed": (["0", "1"], ["-1"]), "--format": (["text", "csv"], ["xml"]),
-    "--unknown": (["some", "digits/t10k-images-idx3-ubyte"], ["pipe", "nowhere", "odd"]),
+    "--batch_size": (["128", "100", "32", "2147483647"], ["0", "2147483648"]),
+    "--lr": (["0.1", "0.01"], ["1e30", "0", "nan", "1e39"]), "--lr_step": (["1", "10"], ["0"]),
+    "--momentum": (["0.9"], ["1", "inf"]), "--wd": (["0", "1e-4"], ["-1", "1e30"]),
+    "--lmbd": (["1", "0", "0.01"], ["-1", "1e-50", "1e20"]), "--alpha": (["0.5", "0"], ["x"]),
+    "--seed": (["0", "1"], ["-1"]), "--prepare": (["auto", "none"], ["mnist", "x"]),
+    "--lr_factor": (["0.1", "1"], ["0"]), "--image_size": (["28"], ["16", "8", "8192"]),
+    "--num_classes": (["10"], ["11", "2", "1", "x", "99999999999"]),
 }  # fmt: skip
-SWITCHES = ("--plotting", "--no_bias", "--color", "--augment", "--nonsense", "--test",
-            "--resume", "--center_loss")  # fmt: skip
-STREAMS = [(None, None)] * 5 + [(1, None), (1, "/dev/full"), (2, "/dev/full")]
+ANYWHERE = {
+    "--use_gpu": (["False"], ["True", "maybe"]), "--gpus": ([], ["0", "0,0", ","]),
+    "--ckpt_dir": (["ckpt"], ["digits", "tables", "output", "digits/notes", "/proc/none", "pipe"]),
+    "--out_dir": (["output", "new/output"], ["digits", "tables", "ckpt", "/proc/none", "pipe"]),
+    "--data_dir": (DATA, ["nowhere", "pipe", "ckpt", "", "\udcff", "/dev", "@none"]),
+    "--dataset": (["mnist5k"], ["cifar"]),
+}  # fmt: skip
+PREFIXES = ["center-loss", "softmax-loss", "mine", "mnist", "ä 中 $x$", "=1+1"]
+SWITCHES = ["--momentum=0.9", "--plotting", "--augment", "--no_bias", "--eval_method=knn"]
+STREAMS = [(None, None)] * 9 + [(1, None), (1, "/dev/full"), (2, "/dev/full")]
+
+
+class How(NamedTuple):
+    """The circumstances of a command: which stream is lost; how large files may become; the signal,
+    and at which call in the program or a library it comes; and surroundings."""
+
+    stream: tuple = (None, None)
+    room: Optional[int] = None
+    number: Optional[int] = None
+    moment: Optional[int] = None
+    nobody: bool = False  # no HOME, and no entry in passwd
+    encoding: str = "utf-8"  # of standard output
+
+    @classmethod
+    def drawn(cls, choose):
+        number = choose.choice([None] * 10 + [*SIGNALS, signal.SIGKILL])
+        moment, room = int(10 ** choose.uniform(3, 7)), choose.choice([None] * 12 + [1000, 200_000])
+        odd = choose.random() < 0.1, choose.choice(["utf-8"] * 9 + ["ascii"])
+        return cls(choose.choice(STREAMS), room, number, moment, *odd)
+
+
+class Done(NamedTuple):
+    """How a command ended; `status` is None where it did not."""
+
+    command: list
+    how: How
+    status: Optional[int]
+    said: str
+
+
+class State(NamedTuple):
+    """What must not be lost: the epochs of whole runs; all networks; the user's own files; and what
+    no command may leave."""
+
+    runs: dict
+    networks: dict
+    own: dict
+    left: set
+
+    @classmethod
+    def of(cls, world, own):
+        networks = {path: path.read_bytes() for path in regular(world, "*.params")}
+        files = {
+            name: path.read_bytes() for name in own for path in [world / name] if is_whole(path)
+        }
+        return cls(whole_runs(world), networks, files, {path.name for path in world.rglob("*.new")})
 
 
 def make_template(folder):
-    """What every world is a copy of: sets of digits and pictures, and a run of two epochs."""
+    """What every world is a copy of; returns the names of the files that are the user's own."""
     write_digits(folder / "digits")
-    (folder / "digits" / "notes").write_text("a file")
-    noise = np.random.RandomState(0)
-    for name in ("own/a", "own/b", "own/c", "some/deep"):
-        (folder / name).mkdir(parents=True)
-        for i in range(11):
-            pixels = noise.randint(0, 255, (20 + i, 30, 3), np.uint8)
-            Image.fromarray(pixels).convert(noise.choice(["L", "RGB"])).save(
-                folder / name / f"{i}.{noise.choice(['png', 'jpg', 'webp', 'bmp'])}"
-            )
-    shutil.copytree(folder / "digits", folder / "odd")
+    images, labels = mnist5k().train.images[:, 0], mnist5k().train.labels
+    for name in ("own", "split/train", "split/test", "split/val", HOSTILE):
+        for j, label in enumerate(("one", "=2", "drei\u200d 三")):
+            write_pictures(folder / name / label, images[labels == j][:12])
+    write_pictures(folder / "some" / "deep", images[::500])
+    (folder / "tables").mkdir()
+    parts = {"train": (images[::20], labels[::20]), "test": (images[5::40], labels[5::40])}
+    arrays = {f"{'xy'[i]}_{name}": part[i] for name, part in parts.items() for i in (0, 1)}
+    np.savez(folder / "tables" / "mnist.npz", **arrays)
+    header = ",".join(["label", *(f"pixel{i}" for i in range(784))])
+    for name, (image, label) in parts.items():
+        rows = np.column_stack([label, image.reshape(len(image), -1)])
+        path = folder / "tables" / f"mnist-{name}.csv"
+        np.savetxt(path, rows, "%d", ",", header=header, comments="")
+    for name in ("digits/notes", "output/mine-test.png", "output/mine-notes.txt", "ckpt/mine.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("the user's")
+    own = [path.relative_to(folder) for path in regular(folder)]
     command = "--train --center_loss --model lenet --data_dir digits --epochs 2 --plotting"
     subprocess.run([sys.executable, ROOT / "main.py", *command.split()], cwd=folder, check=True)
+    return own
 
 
-def damage(choose, path):
-    """Damage a file, or put something else in its place."""
-    content = path.read_bytes()
-    at = choose.randrange(len(content) + 1)
-    kind = choose.choice(["cut", "flip", "noise", "pipe", "link", "loop", "folder", "gone", "zero"])
-    if kind in ("cut", "flip", "noise"):
-        noise = bytes(choose.randrange(256) for _ in range(choose.choice([1, 8, 64])))
-        rest = {"cut": b"", "flip": content[at + 1 :], "noise": content[at:]}[kind]
-        path.write_bytes(content[:at] + noise * (kind != "cut") + rest)
-        return f"{kind} {path.name}"
-    path.unlink()
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind != "gone":
-        path.symlink_to({"link": "nowhere", "loop": path.name, "zero": "/dev/zero"}[kind])
-    return f"{kind} {path.name}"
+def write_pictures(folder, images):
+    """Write digits of MNIST as a person photographs them, in several formats and modes."""
+    folder.mkdir(parents=True)
+    for i, image in enumerate(images):
+        picture = Image.new(("L", "RGB")[i % 2], (40 + i, 50), "white")
+        picture.paste(Image.fromarray(255 - image), (5, 8))
+        picture.save(folder / f"{i}.{('png', 'jpg', 'webp', 'bmp')[i % 4]}")
 
 
-def disturb(choose, world):
-    """Change a few things in a world; returns what."""
-    done = []
-    for _ in range(choose.choice([0, 0, 1, 2])):
-        folder = world / choose.choice(["odd", "own", "some", "ckpt", "output"])
-        done.append(damage(choose, choose.choice(regular(folder))))
-    return done
+def is_whole(path):
+    return path.is_file() and not path.is_symlink()
 
 
-def draw_command(choose):
-    """A command line, most of whose flags are valid."""
-    command = choose.choice(ACTIONS).split()
-    if "--train" in command or choose.random() < 0.8:
-        command += [f"--data_dir={choose.choice(['digits', 'digits', 'own', 'odd'])}"]
-    if any("train" in word for word in command):
-        command += ["--epochs=2", *["--model=lenet"] * ("--train" in command)]
-    for name in choose.sample(sorted(FLAGS), choose.choice([0, 1, 1, 2, 4])):
-        good, bad = FLAGS[name]
-        command.append(f"{name}={choose.choice(good if good and choose.random() < VALID else bad)}")
-    command += choose.sample(SWITCHES, choose.choice([0, 0, 0, 1, 2]))
-    return command
-
-
-def child(command, world, stream, room, number, moment):
-    """Be a process of the program: the imports, which take longest, are the parent's."""
-    os.chdir(world)
-    for place, name in ((1, "out"), (2, "err")):
-        name = stream[1] or os.devnull if stream[0] == place else name
-        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), place)
-    if stream == (1, None):
-        sys.stdout = None  # it was closed
-    if room:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-    if number:  # comes with a call in the program or a library: time would tell phases less well
-        calls = itertools.count()
-        sys.setprofile(lambda *_: next(calls) == moment and os.kill(os.getpid(), number))
-    sys.exit(program.main(command))
-
-
-def run(choose, command, world):
-    """Run a command, with a signal, a full disk or lost streams now and then; returns the status,
-    None where it does not end; standard error; the signal; and the stream."""
-    stream, room = choose.choice(STREAMS), choose.choice([None] * 9 + [1000, 200_000])
-    number = choose.choice([None] * 2 + [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-    moment = int(10 ** choose.uniform(3, 7))
-    start = multiprocessing.get_context("fork").Process
-    (world / "err").write_text("")
-    process = start(target=child, args=(command, world, stream, room, number, moment))
-    process.start()
-    process.join(ANSWER_WITHIN)
-    status = process.exitcode
-    process.kill()
-    return status, (world / "err").read_text(errors="replace"), number, stream
+def regular(folder, pattern="*"):
+    """The files in a folder, however deep."""
+    return sorted(filter(is_whole, folder.rglob(pattern)))
 
 
 def whole_runs(world):
-    """The runs of a world whose files all fit their record, with how many epochs they have."""
+    """The runs whose files all fit their record, with how many epochs they have."""
     found = {}
     for path in world.rglob("*.json"):
         run = Run(path.stem, path.parent, world / "output")
@@ -180,74 +188,202 @@ def whole_runs(world):
     return found
 
 
-def regular(folder, pattern="*"):
-    """The files in a folder, however deep."""
-    return sorted(p for p in folder.rglob(pattern) if p.is_file() and not p.is_symlink())
+def damage(choose, path):
+    """Damage a file, or put something else in its place; returns what was done."""
+    content = path.read_bytes()
+    at = choose.randrange(len(content) + 1)
+    kind = choose.choice(["cut", "flip", "noise", "pipe", "link", "loop", "folder", "gone", "zero"])
+    if kind in ("cut", "flip", "noise"):
+        noise = bytes(choose.randrange(256) for _ in range(choose.choice([1, 8, 64])))
+        rest = {"cut": b"", "flip": content[at + 1 :], "noise": content[at:]}[kind]
+        path.write_bytes(content[:at] + noise * (kind != "cut") + rest)
+        return [kind, path.name]
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind != "gone":
+        path.symlink_to({"link": "nowhere", "loop": path.name, "zero": "/dev/zero"}[kind])
+    return [kind, path.name]
 
 
-def state(world):
-    """What must not be lost: whole runs; files of runs; and files that no command may leave."""
-    files = {path: path.read_bytes() for path in regular(world / "ckpt", "*.[pj]*")}
-    return whole_runs(world), files, {path.name for path in world.rglob("*.new")}
+def draw_flags(choose, flags, counts):
+    """Some flags, most of them valid, each with one of its values."""
+    for name in choose.sample(sorted(flags), choose.choice(counts)):
+        good, bad = flags[name]
+        yield f"{name}={choose.choice(good if good and choose.random() < VALID else bad)}"
 
 
-def broken_promise(command, before, after, status, said, number, stream):
-    """What a command did that it must not, or None."""
-    lines = said.splitlines()
+def draw_training(choose):
+    command = choose.choice(TRAININGS).split()
+    command += ["--model=lenet", f"--epochs={choose.choice('223')}"]
+    command += [f"--data_dir={choose.choice(DATA)}", *draw_flags(choose, TRAINING, [0, 1, 2, 4])]
+    # Softmax loss alone has no centers.
+    return command + choose.sample(SWITCHES[: None if "--center_loss" in command else 4], 2)
+
+
+def draw_command(choose):
+    if choose.random() < 0.4:
+        command = [*draw_training(choose), f"--prefix={choose.choice(PREFIXES)}"]
+    else:
+        command = [*choose.choice(ACTIONS).split(), "--data_dir=digits"]
+    return command + [*draw_flags(choose, ANYWHERE, [0, 0, 0, 1])]
+
+
+def be_the_program(command, world, how, log):
+    """Be a process of the program: the imports, which take longest, are the parent's."""
+    os.chdir(world)
+    for place, kind in ((1, ".out"), (2, ".err")):
+        lost = how.stream[0] == place
+        name = how.stream[1] or os.devnull if lost else log.with_suffix(kind)
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), place)
+    sys.stdout = None if how.stream == (1, None) else os.fdopen(1, "w", encoding=how.encoding)
+    if how.nobody:
+        os.environ.pop("HOME", None)
+        pwd.getpwuid = {}.__getitem__
+    if how.room:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (how.room, how.room))
+    calls = itertools.count()
+    if how.moment:  # time would tell phases less well
+        sys.setprofile(
+            lambda *_: next(calls) == how.moment and how.number and os.kill(os.getpid(), how.number)
+        )
+    status = program.main(command)
+    sys.setprofile(None)
+    log.with_suffix(".calls").write_text(str(next(calls)))
+    sys.exit(status)
+
+
+def start(command, world, how, name="a"):
+    """Start a command; returns a function that waits for its end and gives a Done."""
+    log = world.with_name(name)
+    for old in world.parent.glob(f"{name}.*"):
+        old.unlink()
+    args = command, world, how, log
+    process = multiprocessing.get_context("fork").Process(target=be_the_program, args=args)
+    process.start()
+
+    def end():
+        process.join(ANSWER_WITHIN)
+        status = process.exitcode
+        process.kill()
+        texts = [path.read_bytes() for path in sorted(world.parent.glob(f"{name}.*[rt]"))]
+        return Done(command, how, status, b"".join(texts).decode(errors="replace"))
+
+    return end
+
+
+def faults_of(done):
+    """What a command did that it must not."""
+    status, number = done.status, done.how.number
     beginnings = ("main.py: error: ", "Interrupted: ", "Interrupted. The same command again: ")
-    errors = [line for line in lines if line.startswith(beginnings)]
+    errors = [line for line in done.said.splitlines() if line.startswith(beginnings)]
     if status is None:
-        return "does not end"
-    if status not in (0, 1, 2) and not (number and status in (-number, 128 + number)):
-        return f"status {status}"
-    if any("Traceback" in line or "Exception ignored" in line for line in lines):
-        return "traceback"
-    if stream[0] != 2 and status >= 0 and len(errors) != (status != 0):
-        return f"{len(errors)} lines of error, status {status}"
-    resumed = "--resume" in command
-    for path, epochs in before[0].items():
-        if after[0].get(path, 0) < (epochs if resumed else 1):
-            return f"{path.name} has lost epochs"
-    if not any("train" in word for word in command) and before[1] != after[1]:
-        return "runs are changed"
-    if after[2] - before[2] and number != signal.SIGKILL:
-        return f"{after[2] - before[2]} left"
-    return None
+        yield "does not end"
+    elif status not in (0, 1, 2) and not (number and status in (-number, 128 + number)):
+        yield f"status {status}"
+    elif done.how.stream[0] != 2 and status >= 0 and len(errors) != (status != 0):
+        yield f"{len(errors)} lines of error, status {status}"
+    if re.search("Traceback|Exception ignored", done.said):
+        yield "traceback"
+    if re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", done.said):
+        yield "control characters"
 
 
-def try_world(seed, template, folder, statuses):
-    """Run the commands of a seed; returns the findings."""
-    choose, world, findings = random.Random(seed), folder / f"world-{seed}", []
-    shutil.copytree(template, world)
+def faults_between(before, after, done):
+    """What commands did to their world that they must not."""
+    words = {word for one in done for word in one.command}
+    for path, epochs in before.runs.items():
+        if after.runs.get(path, 0) < (epochs if "--resume" in words else 1):
+            yield f"{path.name} has lost epochs"
+    if not words & {"--train", "--second_train"} and before.networks != after.networks:
+        yield "networks are changed"
+    if after.left - before.left and not any(one.how.number == signal.SIGKILL for one in done):
+        yield f"{after.left - before.left} left"
+    for name, content in before.own.items():
+        if after.own.get(name) != content:
+            yield f"{name}, the user's own, is changed"
+
+
+def essence(path):
+    """What a file of a run has, but for how long its epochs took."""
+    if path.suffix == ".csv":
+        with open(path, newline="") as file:
+            return [{**row, "seconds": None} for row in csv.DictReader(file)]
+    if path.suffix == ".json":
+        record = json.loads(path.read_bytes())
+        rows = [{**row, "seconds": None} for row in record["history"]]
+        return {**record, "history": rows, "checksum": None}
+    return path.read_bytes()
+
+
+def interrupt_and_resume(choose, world):
+    """A training with and without interruptions; gives what ended, and faults."""
+    command = draw_training(choose)
+    whole, resumed = (
+        [*command, f"--ckpt_dir={name}", f"--out_dir={name}/out"] for name in ("whole", "resumed")
+    )
+    done = [start(whole, world, How(moment=sys.maxsize))()]
+    if done[0].status:
+        return done, []
+    calls = int(world.with_name("a.calls").read_text())
+    for number in [*choose.sample([*SIGNALS, signal.SIGKILL], choose.choice([1, 1, 2])), None]:
+        how = How(number=number, moment=int(calls * choose.uniform(0.05, 1)))
+        done.append(start([*resumed, "--resume"], world, how)())
+    wanted, given = (
+        {str(path.relative_to(folder)): essence(path) for path in regular(folder)}
+        for folder in (world / "whole", world / "resumed")
+    )
+    different = {name for name in {**wanted, **given} if wanted.get(name) != given.get(name)}
+    return done, [f"resumed otherwise: {different}"] if different else []
+
+
+def try_world(choose, own, world):
+    """Run commands in a world; returns them, ended, and the faults."""
     os.mkfifo(world / "pipe")
-    changes = disturb(choose, world)
-    for _ in range(COMMANDS):
-        command, before = draw_command(choose), state(world)
-        status, said, *rest = run(choose, command, world)
-        statuses[status] += 1
-        broken = broken_promise(command, before, state(world), status, said, *rest)
-        if broken:
-            findings.append(
-                f"seed {seed}: {broken}\n  {shlex.join(command)} (signal, stream: {rest})\n"
-                f"  after {changes}\n  {said[-1500:]}"
-            )
-    shutil.rmtree(world)
-    return findings
+    kind = choose.choice(["resumed", "together", "in a row"])
+    all_done, faults = [], []
+    for _ in range(2 if kind == "in a row" else 1):
+        if kind == "in a row" and choose.random() < 0.3:
+            files = filter(is_whole, [*map(world.joinpath, own), *world.glob("*/center-loss*")])
+            all_done.append(Done(damage(choose, choose.choice([*files])), How(), 0, ""))
+        before = State.of(world, own)
+        if kind == "resumed":
+            done, faults = interrupt_and_resume(choose, world)
+        else:
+            names = "ab" if kind == "together" else "a"
+            ends = [start(draw_command(choose), world, How.drawn(choose), name) for name in names]
+            done = [end() for end in ends]
+        faults += faults_between(before, State.of(world, own), done)
+        all_done += done
+    return all_done, faults + [fault for done in all_done for fault in faults_of(done)]
 
 
 def main(seconds, *seeds):
     """Try these seeds, then random ones until so many seconds are over; returns the findings."""
     until, findings, statuses = time.monotonic() + float(seconds), [], collections.Counter()
-    seeds = list(map(int, seeds))
+    seeds, most = list(map(int, seeds)), MOST_MEMORY
     with tempfile.TemporaryDirectory() as folder:
         template = Path(folder, "template")
         template.mkdir()
-        make_template(template)
+        own = make_template(template)
         while seeds or time.monotonic() < until:
             seed = seeds.pop(0) if seeds else random.SystemRandom().randrange(10**6)
-            for finding in try_world(seed, template, Path(folder), statuses):
-                print(finding, flush=True)
-                findings.append(finding)
+            world = Path(folder, f"{seed}", "world")
+            shutil.copytree(template, world)
+            done, faults = try_world(random.Random(seed), own, world)
+            statuses.update(one.status for one in done)
+            memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+            if memory > most:
+                faults, most = [*faults, f"{memory} KiB"], memory
+            if faults:
+                findings.append(f"seed {seed}: {'; '.join(faults)}")
+                print(findings[-1])
+                for one in done:
+                    print(f"  {shlex.join(one.command)}: status {one.status}, {tuple(one.how)}")
+                    print(f"    {one.said[-1500:]!r}", flush=True)
+            shutil.rmtree(world.parent)
     print(f"{sum(statuses.values())} commands, {len(findings)} findings; by status: {statuses}")
     return findings
 

@@ -274,7 +274,7 @@ def test_an_empty_path_is_none(cli, flags):
     [
         ("--test --threshold 1", "--threshold goes with --predict"),
         ("--predict a --threshold 1 --reject 0.1", "both say"),
-        ("--predict a --reject 2", "not between 0 and 1"),
+        ("--predict a --reject 2", "not at most 1"),
         ("--test --reject 0.1", "--reject goes with"),
         ("--predict a --reject 0.1 --eval_method softmax", "are distances"),
         ("--test --format json", "goes with --predict"),

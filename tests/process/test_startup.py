@@ -165,7 +165,7 @@ def test_a_missing_library_is_told_where_it_comes_from(library, words):
 
 @pytest.mark.parametrize("gpu, build", [(True, "mxnet-cu112"), (False, "mxnet")])
 def test_a_missing_package_is_told_how_to_install(monkeypatch, gpu, build):
-    monkeypatch.setattr(libraries, "installed", lambda name: gpu)
+    monkeypatch.setattr(libraries, "installed", lambda name: "1" if gpu else None)
     file = "requirements-gpu.txt" if gpu else "requirements.txt"
     commands = {
         "tqdm": f"pip install -r {file}",

@@ -148,9 +148,9 @@ def test_what_is_only_told_may_not_be_lost(cli, monkeypatch, tmp_path, flag, wan
     assert version.commit() is None
 
 
-@pytest.mark.parametrize("signum", errors.SIGNALS)
-def test_a_signal_says_how_to_go_on(cli, monkeypatch, signum):
-    """Also where it comes again, as SIGXCPU does every second."""
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU])
+def test_what_terminals_and_schedulers_send_is_like_sigterm(cli, monkeypatch, signum):
+    """Also where it comes again, as SIGXCPU does every second; SIGTERM: tests/runs/test_resume."""
     train_epoch = train.train_epoch
 
     def interrupt(learner, split, epoch):
