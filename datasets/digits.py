@@ -9,42 +9,83 @@ from PIL import Image
 from scipy import ndimage
 
 SIDE, BOX = 28, 20  # pixels of the input, and of the digit's longer side in it
-WORKING_SIDE = 320  # pixels of the longer side, on which the ink is looked for
+BLACK = 16  # of 255: the ground of MNIST's images, as JPEG may leave it
+SMALL, WORKING_SIDE = 160, 320  # pixels of the longer side, between which the ink is looked for
 WIDEST_STROKE = 0.4  # of the longer side: wider dark areas are shadows
 INK = 0.4  # of the strongest contrast with the ground: ruled lines are fainter
 FAINTEST = 0.08  # of white: the least contrast that is ink
 SMALLEST = 0.03  # of the largest part of the ink: smaller parts are specks
+ALIKE, MOST = 0.2, 8  # of the largest part: up to so many larger ones are digits, more a texture
 
 
 class Prepared(NamedTuple):
+    """An image as MNIST has them, `pixels` (28, 28) uint8, and what was found in the picture: the
+    `box` of the ink, (left, top, right, bottom), None where all of the picture was taken; how many
+    `digits` there seem to be; and whether they are `dark_on_light`."""
+
     pixels: np.ndarray
     box: Optional[Tuple[int, int, int, int]]
+    digits: int
     dark_on_light: bool
 
 
+class Ink(NamedTuple):
+    """The ink in a picture: whether the picture was `cut` at it, its `contrast` with the ground,
+    `soft` (H, W) of 0 to 1, and how many `digits` it seems to be."""
+
+    cut: bool = False
+    contrast: float = 0.0
+    soft: Optional[np.ndarray] = None
+    digits: int = 0
+
+
 def prepare(grey):
-    """Find a digit in a picture, a PIL.Image.Image of mode L; None where there is no ink. A picture
-    of 28 x 28 pixels is taken as it is; it is inverted where its edges are light."""
-    if grey.size == (SIDE, SIDE):
-        return as_it_is(np.asarray(grey))
-    small = grey.copy()
-    small.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
-    picture = ndimage.gaussian_filter(np.asarray(small, np.float32) / 255, 0.7)
-    found = [(*ink_of(one), dark) for dark, one in ((True, picture), (False, 1 - picture))]
-    contrast, ink, dark = max(found, key=lambda one: one[0])
-    if contrast < FAINTEST:
-        return None
-    rows, columns = ndimage.find_objects(ink > 0)[0]
-    box = np.array([columns.start, rows.start, columns.stop, rows.stop]) * grey.width / small.width
-    return Prepared(centered(ink[rows, columns]), tuple(box.round().astype(int).tolist()), dark)
+    """Find a digit in a picture, a PIL.Image.Image of mode L; None where there is no ink.
 
-
-def as_it_is(pixels):
-    """A picture that has the size already; None where all of it is of one grey."""
-    if pixels.min() == pixels.max():
-        return None
+    A picture that is like MNIST's is taken as it is, inverted where its edges are light.
+    """
+    pixels = np.asarray(grey)
     light = bool(border(pixels).mean() > 127.5)
-    return Prepared(255 - pixels if light else pixels.copy(), None, light)
+    pixels = 255 - pixels if light else pixels.copy()
+    if is_like_mnist(pixels):
+        return Prepared(pixels, None, 1, light)
+    scale = float(np.clip(max(grey.size), SMALL, WORKING_SIDE)) / max(grey.size)
+    size = [max(1, round(side * scale)) for side in grey.size]
+    resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    picture = np.asarray(grey.resize(size, resample), np.float32) / 255
+    picture = ndimage.gaussian_filter(picture, 0.7)
+    ink, dark = max(
+        ((ink_of(one), dark) for dark, one in ((True, picture), (False, 1 - picture))),
+        key=lambda found: found[0][:2],
+    )
+    if ink.contrast < FAINTEST:
+        return as_a_whole(pixels, light)
+    rows, columns = ndimage.find_objects((ink.soft > 0).astype(int))[0]
+    box = np.array([columns.start, rows.start, columns.stop, rows.stop]) / scale
+    box = tuple(box.round().astype(int).tolist())
+    return Prepared(centered(ink.soft[rows, columns]), box, ink.digits, dark)
+
+
+def is_like_mnist(pixels):
+    """Whether a picture (H, W) has a black border, and ink of MNIST's size in its middle."""
+    if pixels.shape != (SIDE, SIDE) or np.quantile(border(pixels), 0.8) > BLACK:
+        return False
+    ink = ndimage.find_objects((pixels > 2 * BLACK).astype(int))
+    if not ink:
+        return False
+    off = np.subtract(ndimage.center_of_mass(pixels), SIDE / 2)
+    return 16 <= max(side.stop - side.start for side in ink[0]) <= 21 and np.abs(off).max() <= 1.5
+
+
+def as_a_whole(pixels, light):
+    """A small picture (H, W), light on dark, of which no part is clearly the ink: all of it, where
+    it is of two shades; None where it is blank, or only shaded."""
+    if max(pixels.shape) >= SMALL or np.ptp(pixels) < 64:
+        return None
+    shades = (pixels - pixels.min()) / np.ptp(pixels)
+    ink = shades > 0.5
+    within = sum(np.mean(part) * shades[part].var() for part in (ink, ~ink))
+    return Prepared(centered(shades), None, 1, light) if within < 0.2 * shades.var() else None
 
 
 def border(pixels):
@@ -53,25 +94,71 @@ def border(pixels):
 
 
 def ink_of(picture):
-    """The dark ink in a picture (H, W): how much darker than the borders it is, and 0 to 1 for each
-    pixel. Grey closing fills what is dark and narrower than its window: strokes, but no shadows."""
+    """The dark ink in a picture (H, W). Grey closing fills what is dark and narrower than its
+    window: strokes, but no shadows."""
     window = int(WIDEST_STROKE * max(picture.shape)) | 1
-    depth = ndimage.grey_closing(picture, window, mode="nearest") - picture
-    mask = depth > max(FAINTEST, INK * np.quantile(depth, 0.999))
-    labels, count = ndimage.label(mask, np.ones((3, 3)))
-    if not count:
-        return 0.0, None
-    areas = np.bincount(labels.ravel())[1:]
-    edge = np.bincount(border(labels), minlength=count + 1)[1:]
-    areas = np.where(edge > np.sqrt(areas), 0, areas)  # a shadow, or the table below the paper
-    if areas.max() < 8 or areas.max() < 0.5 * areas.sum():  # a texture
-        return 0.0, None
+    ground = np.quantile(picture, 0.95)
+    cut = is_cut_at(picture < ground - INK * (ground - picture.min()))
+    if cut:  # it gets a margin
+        wide = ndimage.grey_closing(np.pad(picture, window, constant_values=ground), window)
+        depth = wide[window:-window, window:-window] - picture
+        labels, areas = parts_of(depth)
+        cut = len(areas) > 0 and is_cut_at(labels == 1 + areas.argmax())
+    if not cut:
+        ground = np.median(border(picture))
+        depth = ndimage.grey_closing(picture, window, mode="nearest") - picture
+        labels, areas = parts_of(depth)
+        edge = np.bincount(border(labels), minlength=len(areas) + 1)[1:]
+        areas = np.where(edge > np.sqrt(areas), 0, areas)  # a shadow, or a table below the paper
+    if not len(areas):
+        return Ink()
+    digits = digits_among(labels, areas)
+    if areas.max() < 8 or len(digits) > MOST or areas[digits].sum() < 0.5 * areas.sum():
+        return Ink()  # a texture
     mask = np.isin(labels, 1 + np.flatnonzero(areas >= max(8, SMALLEST * areas.max())))
-    full = np.median(depth[mask])
-    soft = ndimage.binary_dilation(mask)
-    return np.median(border(picture)) - np.median(picture[mask]), np.where(
-        soft, (depth / full).clip(0, 1), 0
-    )
+    soft = np.where(ndimage.binary_dilation(mask), (depth / np.median(depth[mask])).clip(0, 1), 0)
+    return Ink(cut, ground - np.median(picture[mask]), soft, len(digits))
+
+
+def parts_of(depth):
+    """The connected parts that are much darker than the ground: a number for each pixel, 0 for the
+    ground, and the area of each."""
+    mask = depth > max(FAINTEST, INK * np.quantile(depth, 0.999))
+    labels, _ = ndimage.label(mask, np.ones((3, 3)))
+    return labels, np.bincount(labels.ravel())[1:]
+
+
+def is_cut_at(ink):
+    """Whether the ink (H, W) reaches opposite sides of a picture, and is no shadow or frame, which
+    covers sides."""
+    near = max(1, max(ink.shape) // 20)
+    strips = ink[:near].T, ink[-near:].T, ink[:, :near], ink[:, -near:]
+    top, bottom, left, right = (strip.any(axis=1).mean() for strip in strips)
+    if min(top, bottom, left, right) > 0:
+        return border(ink).mean() < 0.6
+    return max(min(top, bottom), min(left, right)) > 0 and max(top, bottom, left, right) < 0.8
+
+
+def digits_among(labels, areas):
+    """The parts of the ink that may be digits, the largest first: those about as high and as large
+    that touch no border, and that have boxes apart from each other."""
+    main = int(areas.argmax())
+    boxes = ndimage.find_objects(labels)
+    high, wide = (np.array([box[i].stop - box[i].start for box in boxes]) for i in (0, 1))
+    at_border = np.isin(1 + np.arange(len(areas)), border(labels))
+    like = (areas > ALIKE * areas[main]) & (abs(np.log2(high / high[main])) < 1)
+    like &= ~at_border & (wide < 3 * high)
+    like[main] = not at_border[main] or wide[main] < 3 * high[main]  # not the end of a line
+    digits = []
+    for i in sorted(np.flatnonzero(like), key=lambda i: -areas[i]):
+        if not any(overlap(boxes[i], boxes[j]) for j in digits):
+            digits.append(i)
+    return digits
+
+
+def overlap(box, other):
+    """Whether two boxes, of a slice each for rows and columns, have pixels in common."""
+    return all(one.start < two.stop and two.start < one.stop for one, two in zip(box, other))
 
 
 def centered(digit):

@@ -27,10 +27,12 @@ class Part(NamedTuple):
 
 class Decoded(NamedTuple):
     """An image file, read: `pixels` (C, H, W) uint8 and, where it was prepared, the `box` of its
-    ink, (left, top, right, bottom); or the `fault` why there are none."""
+    ink, (left, top, right, bottom), and how many `digits` it seems to hold; or the `fault` why
+    there are none."""
 
     pixels: Optional[np.ndarray] = None
     box: Optional[tuple] = None
+    digits: int = 1
     fault: Optional[str] = None
 
 
@@ -129,4 +131,4 @@ def read_digit(path):
         round(place * whole / side)
         for place, whole, side in zip(prepared.box, full * 2, image.size * 2)
     )
-    return Decoded(prepared.pixels[np.newaxis], box)
+    return Decoded(prepared.pixels[np.newaxis], box, prepared.digits)

@@ -41,7 +41,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     """
     paths = image_files(paths)
     loaded = trained.on(ctx)
-    broken, unlike = [], 0
+    broken, several, unlike = [], [], 0
     if form == "csv":
         say(line(COLUMNS, "csv"))
     size = min(AT_ONCE, max(1, BYTES_AT_ONCE // math.prod(trained.image_shape)))
@@ -50,6 +50,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
         chunk = paths[start : start + size]
         decoded = list(folders.decode(chunk, trained.image_shape, trained.prepares))
         broken += [path for path, one in zip(chunk, decoded) if one.fault == folders.UNREADABLE]
+        several += [path for path, one in zip(chunk, decoded) if one.digits > 1]
         answered = iter(())
         if any(one.fault is None for one in decoded):
             images = np.stack([one.pixels for one in decoded if one.fault is None])
@@ -62,6 +63,8 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
                 say(text)
     if unlike:
         warn(trained.unlike_in_words(unlike, f"of {len(paths)} images"))
+    if several:
+        warn(f"several digits, answered as one: {', '.join(map(str, several))}")
     if broken:
         raise UserError(f"{folders.UNREADABLE}: {', '.join(map(str, broken))}")
 
@@ -114,8 +117,11 @@ def line(row, form, method="softmax", image=AS_IT_WAS):
         name = UNKNOWN
     if form == "json":
         there = {} if image.box is None else {"box": image.box}
+        several = {} if image.digits == 1 else {"digits": image.digits}
         fault = {} if image.fault is None else {"fault": image.fault}
-        return json.dumps({**dict(zip(COLUMNS, (path, name, *row[2:]))), **there, **fault})
+        return json.dumps(
+            {**dict(zip(COLUMNS, (path, name, *row[2:]))), **there, **several, **fault}
+        )
     if image.fault == folders.UNREADABLE:
         return None
     if form == "csv":

@@ -72,6 +72,60 @@ def test_of_mnists_own_images_nothing_changes():
     assert digits.prepare(Image.new("L", (28, 28), 9)) is None
 
 
+def shrunk(picture):
+    return picture.resize((28, 28), Image.Resampling.BILINEAR)
+
+
+def in_a_corner(image):
+    moved = np.zeros_like(image)
+    moved[1:21, 1:21] = image[4:24, 4:24]
+    return Image.fromarray(moved)
+
+
+def cut_at_the_ink(image):
+    rows, columns = (np.flatnonzero((image > 20).any(axis=axis)) for axis in (1, 0))
+    return Image.fromarray(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+
+
+MNIST_OTHERWISE = {
+    "grey paper": lambda image: Image.fromarray((150 - 0.4 * image).astype(np.uint8)),
+    "in a corner": in_a_corner,
+    "cut at the ink": cut_at_the_ink,
+    "cut, dark on light": lambda image: Image.fromarray(255 - np.asarray(cut_at_the_ink(image))),
+    "16 x 16": lambda image: Image.fromarray(image).resize((16, 16), Image.Resampling.BILINEAR),
+    "8 x 8": lambda image: Image.fromarray(image[4:24, 4:24]).resize((8, 8), Image.Resampling.BOX),
+}
+
+
+@pytest.mark.parametrize("kind", MNIST_OTHERWISE)
+def test_small_pictures_are_found_out_and_not_taken_for_mnists(kind):
+    """28 x 28 is no proof that a picture is as MNIST's are, nor that it has a margin."""
+    test = mnist5k().test
+    prepared = [digits.prepare(MNIST_OTHERWISE[kind](image)) for image in test.images[::25, 0]]
+    blank = np.zeros((28, 28), np.uint8)
+    images = np.stack([blank if one is None else one.pixels for one in prepared])[:, np.newaxis]
+    found = open_run(Run("best", SHIPPED, "output"), {}).on(mx.cpu()).answer(images).found
+    assert np.mean(found["softmax"] == test.labels[::25]) >= 0.9
+
+
+def test_photos_as_small_as_mnists_images_are_prepared():
+    kinds = photographs.KINDS
+    pictures = [shrunk(grey(kind, i % 10, 90 + i)) for i, kind in enumerate(kinds * 5)]
+    images = np.stack([digits.prepare(picture).pixels for picture in pictures])[:, np.newaxis]
+    found = open_run(Run("best", SHIPPED, "output"), {}).on(mx.cpu()).answer(images).found
+    assert np.mean(found["softmax"] == np.arange(len(pictures)) % 10) >= 0.9
+    for kind in kinds:
+        assert digits.prepare(shrunk(grey(kind, None, 300))) is None
+
+
+def test_several_digits_are_counted():
+    eight = Image.fromarray(mnist5k().test.images[850, 0])
+    row = Image.new("L", (150, 60))
+    for place in range(4):
+        row.paste(eight, (10 + 32 * place, 5 + 10 * (place % 2)))
+        assert digits.prepare(row).digits == place + 1
+
+
 def test_where_it_lies_does_not_matter():
     """MNIST's images, eight times as large and moved, come back much as they were."""
     images = mnist5k().test.images[::50, 0]

@@ -145,15 +145,23 @@ def test_photos_are_answered_with_their_boxes(trained, tmp_path):
     photographs.photograph("phone", 3, 1).save(tmp_path / "some" / "a.jpg")
     photographs.photograph("phone", None, 1).save(tmp_path / "some" / "b.jpg")
     (tmp_path / "some" / "c.png").write_bytes(b"x")
+    row = Image.new("L", (600, 300), 255)
+    for place in (60, 320):
+        row.paste(
+            photographs.photograph("tight", 3, 1).convert("L").resize((120, 160)), (place, 70)
+        )
+    row.save(tmp_path / "some" / "d.png")
     done = trained("--predict", "some", "--format", "json")
-    photo, paper, broken = answers(done)
+    photo, paper, broken, pair = answers(done)
+    assert pair["digits"] == 2 and "digits" not in photo
+    assert "several digits, answered as one: some/d.png" in done.err
     left, top, right, bottom = photo["box"]
     assert 0 <= left < right <= 900 and 0 <= top < bottom <= 1200 and photo["class"] in "0123456789"
     assert (paper["class"], paper["fault"]) == ("unknown", "no ink found") and "box" not in paper
     assert (broken["class"], broken["fault"]) == (None, "not a readable image")
     assert done.status == 1
     text = trained("--predict", "some").out.splitlines()
-    assert len(text) == 2 and text[1] == "some/b.jpg: unknown (no ink found)"
+    assert len(text) == 3 and text[1] == "some/b.jpg: unknown (no ink found)"
 
 
 def test_a_run_of_folders_takes_pictures_as_it_was_trained(cli, tmp_path):
