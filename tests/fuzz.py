@@ -342,7 +342,7 @@ def interrupt_and_resume(choose, world):
 def try_world(choose, own, world):
     """Run commands in a world; returns them, ended, and the faults."""
     os.mkfifo(world / "pipe")
-    kind = choose.choice(["resumed", "together", "in a row"])
+    kind = choose.choice(["resumed", "resumed", "together", "in a row"])
     all_done, faults = [], []
     for _ in range(2 if kind == "in a row" else 1):
         if kind == "in a row" and choose.random() < 0.3:
@@ -352,8 +352,13 @@ def try_world(choose, own, world):
         if kind == "resumed":
             done, faults = interrupt_and_resume(choose, world)
         else:
-            names = "ab" if kind == "together" else "a"
-            ends = [start(draw_command(choose), world, How.drawn(choose), name) for name in names]
+            commands = [draw_command(choose)]
+            if kind == "together":
+                commands.append(choose.choice([commands[0], draw_command(choose)]))
+            ends = [
+                start(command, world, How.drawn(choose), name)
+                for command, name in zip(commands, "ab")
+            ]
             done = [end() for end in ends]
         faults += faults_between(before, State.of(world, own), done)
         all_done += done
