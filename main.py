@@ -9,7 +9,7 @@ from dataclasses import fields
 import recipe
 from process import arguments, version
 from process.console import fail, note, warn
-from process.errors import Interrupted, explain, let_signals_end, noting_signals
+from process.errors import Interrupted, explain, noting_signals
 from process.startup import prepare_mxnet, prepare_onnx
 from process.typed import Range
 
@@ -41,8 +41,7 @@ def answer(argv):
             note(line)
         elif line:
             fail(line)
-        # A cluster's process ends before the error is forgotten, and with it the connection: its
-        # end would wait for the other workers, who wait for us.
+        # While the error is known its traceback holds the kvstore, whose end waits for all others.
         if not alone:
             os._exit(status)
         return status
@@ -50,17 +49,13 @@ def answer(argv):
 
 def act(args):
     """Run the actions in the order of `ACTIONS`."""
-    alone = args.kvstore == "device"
     prepare_mxnet()
     # Not before the flags are known to be right: MXNet takes seconds to import.
-    from cluster.workers import Alone, Workers, role, serve
+    from cluster.workers import join
 
-    if not alone:
-        let_signals_end()  # while MXNet waits for the others
-        if role() != "worker":
-            serve()
-            return
-    workers = Alone() if alone else Workers(args.kvstore)
+    workers = join(args.kvstore)
+    if workers is None:
+        return
     if workers.leads:
         for line in without_effect(args):
             warn(line)

@@ -3,7 +3,6 @@
 `python -m cluster.launch --workers 2 main.py --train --center_loss --kvstore dist_sync`
 """
 
-import argparse
 import contextlib
 import os
 import shlex
@@ -13,48 +12,65 @@ import subprocess
 import sys
 import time
 
+from process import arguments
+
 END_WITHIN = 10  # seconds in which a process ends in its own way after a signal
 
 
 def main():
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m cluster.launch", description=__doc__.split("\n")[0])
-    parser.add_argument("--workers", type=int, default=2, help="number of workers (default: 2)")
-    parser.add_argument("--servers", type=int, default=1, help="number of servers (default: 1)")
-    parser.add_argument(
-        "--hosts", nargs="+", default=[None], metavar="HOST",
-        help="machines for workers and servers, by ssh (default: this one)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--address", default="127.0.0.1", help="where the others reach this machine"
-    )
-    parser.add_argument("script", help="main.py")
-    parser.add_argument("flags", nargs=argparse.REMAINDER, help="its flags")
-    args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    address, processes = socket.gethostbyname(args.address), []  # MXNet understands no names
-    common = {
-        "DMLC_PS_ROOT_URI": address, "DMLC_PS_ROOT_PORT": free_port(address),
-        "DMLC_NUM_SERVER": args.servers, "DMLC_NUM_WORKER": args.workers,
-    }  # fmt: skip
+    args = parse()
+    variables = {
+        "DMLC_PS_ROOT_URI": args.address,
+        "DMLC_PS_ROOT_PORT": args.port,
+        "DMLC_NUM_SERVER": args.servers,
+        "DMLC_NUM_WORKER": args.workers,
+        "STARTED_BY": args.started_by,
+    }
     roles = ["server"] * args.servers + ["worker"] * args.workers
     places = [("scheduler", None)]
     places += [(role, args.hosts[i % len(args.hosts)]) for i, role in enumerate(roles)]
+    processes = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         for role, host in places:
-            processes.append(start([args.script, *args.flags], {**common, "DMLC_ROLE": role}, host))
+            processes.append(
+                start([args.script, *args.flags], {**variables, "DMLC_ROLE": role}, host)
+            )
         return wait(places, processes)
-    except KeyboardInterrupt:  # which the terminal sends to all of them
-        time.sleep(0.5)
+    except KeyboardInterrupt:
         return 128 + signal.SIGINT
     finally:
         end(processes)
 
 
-def free_port(address):
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return probe.getsockname()[1]
+def parse():
+    """The flags; also a port that is free at the address, and the command up to the script."""
+    parser = arguments.Parser(prog="python -m cluster.launch", description=__doc__.split("\n")[0])
+    parser.fromfile_prefix_chars = None  # @FILE is one of the script's flags
+    number = arguments.whole(1, 9999)
+    parser.add_argument("--workers", help="default: 2", type=number, default=2)
+    parser.add_argument("--servers", help="default: 1", type=number, default=1)
+    parser.add_argument(
+        "--hosts", metavar="HOST,HOST", type=lambda text: text.split(","), default=[None],
+        help="start servers and workers there, in turn, by ssh (default: here)",
+    )  # fmt: skip
+    parser.add_argument("--address", help="of this machine, for --hosts: how they reach it")
+    parser.add_argument("script", help="main.py")
+    parser.add_argument("flags", nargs="...", help="its flags")
+    args = parser.parse_args(sys.argv[1:])
+    if (args.address is None) != (args.hosts == [None]):
+        parser.error("--hosts and --address go together")
+    args.address = args.address or "127.0.0.1"
+    try:
+        with socket.socket() as probe:
+            probe.bind((args.address, 0))
+            args.port = probe.getsockname()[1]
+    except OSError as error:
+        parser.error(f"--address {args.address}: {error.strerror}")
+    before = sys.argv[1 : len(sys.argv) - len(args.flags)]
+    args.started_by = shlex.join(["python", "-m", "cluster.launch", *before])
+    return args
 
 
 def start(command, variables, host):
@@ -62,27 +78,34 @@ def start(command, variables, host):
     command, variables = [sys.executable, *command], {k: str(v) for k, v in variables.items()}
     if host is None:
         return subprocess.Popen(command, env={**os.environ, **variables})
-    there = ["cd", os.getcwd(), "&&", "exec", "env", *(f"{k}={v}" for k, v in variables.items())]
-    line = shlex.join([*there, *command]).replace("'&&'", "&&")
-    return subprocess.Popen(["ssh", "-tt", host, line])  # -tt: they end with their connections
+    words = ["env", *(f"{name}={value}" for name, value in variables.items()), *command]
+    line = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(words)}"
+    # With a terminal of its own (-tt) a process there ends with its connection.
+    ssh = ["ssh", "-tt", "-o", "BatchMode=yes", host, line]
+    return subprocess.Popen(ssh, stdin=subprocess.DEVNULL)
 
 
 def wait(places, processes):
     """Wait until all have ended, or one has failed; returns the exit status."""
     while any(process.poll() is None for process in processes):
         for (role, host), process in zip(places, processes):
-            if process.poll():
+            status = process.poll()
+            if status:
                 where = f" on {host}" if host else ""
-                print(f"launch: error: a {role}{where} (process {process.pid}) ended with status "
-                      f"{process.poll()}, so all end: the same command with --resume goes on",
-                      file=sys.stderr)  # fmt: skip
-                return 1
+                how = f"status {status}" if status > 0 else f"signal {-status}"
+                print(
+                    f"launch: error: a {role}{where} (process {process.pid}) ended with {how}, "
+                    "so all end",
+                    file=sys.stderr,
+                )
+                return max(status, 1)
         time.sleep(0.1)
     return max(process.returncode != 0 for process in processes)
 
 
 def end(processes):
     """End those that still run: MXNet would wait for the others for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             if process.poll() is None:

@@ -16,8 +16,9 @@ import numpy as np
 from mxnet import gluon
 from mxnet.kvstore.kvstore_server import KVStoreServer
 
+from cluster.watch import Watch
 from process import console
-from process.errors import UserError, note_signals
+from process.console import warn
 
 MESSAGE_BYTES = 2**14
 
@@ -79,17 +80,19 @@ class Workers(Alone):
     Parameters
     ----------
     kvstore : {'dist_sync', 'dist_async'}
+    watch : Watch
     """
 
-    def __init__(self, kvstore):
+    def __init__(self, kvstore, watch):
         self.sync = kvstore == "dist_sync"
         self.new_key = itertools.count().__next__
         self.kv = mx.kv.create(kvstore)
         self.rank, self.size = self.kv.rank, self.kv.num_workers
         self.leads = self.rank == 0
         console.tag = f"[rank {self.rank}] "
-        if self.leads:  # the others end at once, also where MXNet keeps them waiting
-            note_signals()
+        self.watch = watch
+        watch.follow(self.kv, self.leads)
+        if self.leads:
             self.kv.set_optimizer(Exchange(self.sync))
         self.kv._barrier()
 
@@ -158,6 +161,7 @@ class Workers(Alone):
 
     def leave(self):
         self.kv._barrier()
+        self.watch.leave()
         del self.kv  # the only reference: MXNet ends the servers when it goes
 
 
@@ -271,17 +275,26 @@ def with_every_row(array):
     return mx.nd.sparse.row_sparse_array((array, every), shape=array.shape)
 
 
-def role():
-    """Which of the processes that train together this one is, as `cluster.launch` says."""
-    try:
-        return os.environ["DMLC_ROLE"]
-    except KeyError as error:
-        raise UserError(
-            "--kvstore dist_sync and dist_async need several processes: start them with "
-            "'python -m cluster.launch', see docs/several_machines.md"
-        ) from error
+def join(kvstore):
+    """Take this process's part in a training.
 
-
-def serve():
-    """Be the server or the scheduler that ``DMLC_ROLE`` asks for, until the workers have left."""
-    KVStoreServer(mx.kv.create("dist")).run()
+    Returns
+    -------
+    Alone or Workers
+        None where this was a server or the scheduler, and the workers have left.
+    """
+    if kvstore == "device":
+        if "DMLC_ROLE" in os.environ:
+            warn("DMLC_ROLE is set without --kvstore dist_sync or dist_async: this trains alone")
+        return Alone()
+    watch = Watch()
+    console.tag = f"[{watch.role}] "
+    watch.start()
+    watch.find_scheduler()
+    if watch.role == "worker":
+        return Workers(kvstore, watch)
+    server = KVStoreServer(mx.kv.create("dist"))
+    watch.follow(server)
+    server.run()
+    watch.leave()
+    return None

@@ -49,7 +49,8 @@ def explain(error, argv):
         return str(error), 1
     if isinstance(error, Interrupted):
         resume = ["--resume"] if error.resume and "--resume" not in argv else []
-        command = shlex.join(["python", "main.py", *argv, *resume])
+        start = os.environ.get("STARTED_BY", "python main.py")  # which cluster.launch sets
+        command = f"{start} {shlex.join([*argv, *resume])}"
         where = f": {error.kept}. To go on" if error.kept else ". The same command again"
         return f"Interrupted{where}: {command}", 128 + error.signum
     if isinstance(error, KeyboardInterrupt):
@@ -111,13 +112,6 @@ def note_signals():
     for signum in SIGNALS:
         if before[signum] is not signal.SIG_IGN:
             signal.signal(signum, note)
-
-
-def let_signals_end():
-    """Let a signal that is not ignored end this process at once from here on."""
-    for signum in SIGNALS:
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, signal.SIG_DFL)
 
 
 def check_signals():

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from helpers import ROOT, Done, assert_one_line, run, write_digits
 
+from cluster import watch
 from cluster.workers import with_every_row
 from runs import params
 
@@ -24,6 +26,7 @@ FLAGS = (
     "--momentum", 0.9, "--lmbd", 0.1, "--lr_step", 2,
 )  # fmt: skip
 ON_MNIST5K = (*FLAGS, "--dataset", "mnist5k")
+ENV = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 # With seed 0 a pooling meets two pixels that only rounding tells apart.
 AUGMENTED = ("--augment", "--lr_schedule", "cosine", "--seed", 1)
 
@@ -33,7 +36,7 @@ def launch(cwd, servers, workers, *flags, **kwargs):
     command = ("-m", "cluster.launch", "--servers", servers, "--workers", workers)
     return subprocess.Popen(
         [sys.executable, *map(str, (*command, ROOT / "main.py", *flags))],
-        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+        cwd=cwd, env={**os.environ, **ENV}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True, **kwargs,
     )  # fmt: skip
 
@@ -70,6 +73,14 @@ def digest(arrays):
     return hashlib.sha256(b"".join(array.tobytes() for array in parts.values())).hexdigest()[:12]
 
 
+def assert_same_losses(folder, *prefixes):
+    loss, wanted = (
+        np.genfromtxt(folder / "output" / f"{prefix}-history.csv", delimiter=",")[1:, 3:6]
+        for prefix in prefixes
+    )
+    np.testing.assert_allclose(loss, wanted, rtol=1e-3)
+
+
 def assert_close(arrays, wanted, tolerance):
     assert arrays.keys() == wanted.keys()
     for name, array in wanted.items():
@@ -77,31 +88,37 @@ def assert_close(arrays, wanted, tolerance):
         assert difference <= tolerance * np.linalg.norm(array), name
 
 
-@pytest.mark.parametrize(
-    "formulation, groups, tolerance",
-    [
-        ("paper", [(1, 2, ("--epochs", 1, *AUGMENTED))], 1e-4),
-        ("hist", [(1, 2, ("--epochs", 1)), (2, 3, ("--epochs", 2, "--resume"))], 3e-3),
-    ],
-)
-def test_synchronous_workers_train_like_one_process(tmp_path, formulation, groups, tolerance):
-    """Also where two workers and a server begin, and three workers and two servers go on.
-
-    Steps are few, because rounding soon decides which of two almost equal pixels a pooling takes.
-    """
-    flags = (*ON_MNIST5K, "--formulation", formulation)
-    more = groups[0][2][2:]
-    one = run(*flags, "--epochs", len(groups), *more, "--prefix", "one", cwd=tmp_path)
+def test_synchronous_workers_train_like_one_process(tmp_path):
+    """Steps are few, because rounding soon decides which of two almost equal pixels a pooling
+    takes."""
+    flags = (*ON_MNIST5K, "--formulation", "paper", "--epochs", 1, *AUGMENTED)
+    one = run(*flags, "--prefix", "one", cwd=tmp_path)
     assert one.status == 0, one.err
-    for servers, workers, more in groups:
-        done = finish(launch(tmp_path, servers, workers, *flags, "--kvstore", "dist_sync", *more))
-        assert done.status == 0, done
-        ended = digests(done)[-(workers - 1) :]
-        assert ended == [digest(parameters(tmp_path))] * (workers - 1), done
-    assert_close(parameters(tmp_path), parameters(tmp_path, "one"), tolerance)
-    loss = [np.genfromtxt(tmp_path / "output" / f"{prefix}-history.csv", delimiter=",")[1:, 3:6]
-            for prefix in ("one", "center-loss")]  # fmt: skip
-    np.testing.assert_allclose(loss[1], loss[0], rtol=1e-3)
+    done = finish(launch(tmp_path, 1, 2, *flags, "--kvstore", "dist_sync"))
+    assert done.status == 0, done
+    assert digests(done) == [digest(parameters(tmp_path))]
+    assert_close(parameters(tmp_path), parameters(tmp_path, "one"), 1e-4)
+    assert_same_losses(tmp_path, "center-loss", "one")
+
+
+def test_other_workers_go_on_and_a_second_training_and_a_test_follow(tmp_path):
+    """Two workers and a server begin, three workers and two servers go on."""
+    actions = ("--second_train", "--test")
+    one = run(*ON_MNIST5K, *actions, "--epochs", 2, "--prefix", "one", cwd=tmp_path)
+    assert one.status == 0, one.err
+    flags = (*ON_MNIST5K, "--kvstore", "dist_sync")
+    done = finish(launch(tmp_path, 1, 2, *flags, "--epochs", 1))
+    assert done.status == 0, done
+    done = finish(launch(tmp_path, 2, 3, *flags, *actions, "--epochs", 2, "--resume"))
+    assert done.status == 0, done
+    for suffix, ended in (("", digests(done)[:2]), ("-second", digests(done)[-2:])):
+        trained = parameters(tmp_path, f"center-loss{suffix}")
+        assert ended == [digest(trained)] * 2
+        assert_close(trained, parameters(tmp_path, f"one{suffix}"), 3e-3)
+        assert_same_losses(tmp_path, f"center-loss{suffix}", f"one{suffix}")
+    # Rank 0 alone evaluates.
+    assert done.out.count("Test_acc") == done.out.count("[rank 0] Test_acc: ") == 1
+    assert all(line.startswith("[rank ") for line in done.out.splitlines() if line)
 
 
 def test_asynchronous_workers_end_with_equal_parameters_and_learn(tmp_path):
@@ -113,83 +130,144 @@ def test_asynchronous_workers_end_with_equal_parameters_and_learn(tmp_path):
     assert losses[2] < 0.9 * losses[0]
 
 
-def test_second_training_and_test_follow_in_the_same_command(tmp_path):
-    """Only rank 0 has files; the others get network and flags from it."""
-    write_digits(tmp_path / "digits")
-    flags = (*FLAGS, "--data_dir", "digits", "--batch_size", 64, "--epochs", 1)
-    actions = ("--second_train", "--test", "--eval_method", "knn")
-    one = run(*flags, *actions, "--prefix", "one", cwd=tmp_path)
-    assert one.status == 0, one.err
-    done = finish(launch(tmp_path, 1, 2, *flags, *actions, "--kvstore", "dist_sync"))
-    assert done.status == 0, done
-    assert_close(
-        parameters(tmp_path, "center-loss-second"), parameters(tmp_path, "one-second"), 3e-3
-    )
-    assert done.out.count("Test_acc") == done.out.count("[rank 0] Test_acc: ") == 1
-    assert digests(done)[1] == digest(parameters(tmp_path, "center-loss-second"))
-    assert all(line.startswith("[rank ") for line in done.out.splitlines() if line)
-
-
-def roles(launcher):
-    """The processes of a launcher, by their role."""
-    found = {}
-    for child in psutil.Process(launcher.pid).children():
-        found.setdefault(child.environ()["DMLC_ROLE"], []).append(child)
-    return found
-
-
-def start_endless_training(folder):
-    """Start one of two workers; gives its launcher and its processes after an epoch."""
+def endless(folder):
+    """The flags of a training that does not end by itself."""
     write_digits(folder / "digits")
-    flags = (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", 10**6)
-    launcher = launch(folder, 1, 2, *flags)
+    return (*FLAGS, "--data_dir", "digits", "--kvstore", "dist_sync", "--epochs", 10**6)
+
+
+def wait_for_an_epoch(folder, process):
     while not (folder / "output" / "center-loss-history.csv").exists():
-        assert launcher.poll() is None
+        assert process.poll() is None
         time.sleep(0.1)
-    return launcher, roles(launcher), flags
 
 
-@pytest.mark.parametrize("victim", ["scheduler", "server", "worker"])
-def test_when_one_dies_all_end(tmp_path, victim):
-    launcher, processes, flags = start_endless_training(tmp_path)
-    processes[victim][-1].kill()
-    done = finish(launcher)
-    assert done.status == 1 and "Traceback" not in done.err
-    assert f"launch: error: a {victim} (process " in done.err and "--resume" in done.err
-    _, alive = psutil.wait_procs(sum(processes.values(), []), timeout=1)
-    assert not alive
+def start_by_hand(folder, roles, flags, change=""):
+    """Start processes without the launcher, after a `change` in Python; `said` is what each
+    printed."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    variables = {
+        "DMLC_PS_ROOT_URI": "127.0.0.1", "DMLC_PS_ROOT_PORT": port, "DMLC_NUM_SERVER": "1",
+        "DMLC_NUM_WORKER": "2", **ENV,
+    }  # fmt: skip
+    program = f"import sys, main, cluster.watch as watch\n{change}\nsys.exit(main.main())"
+    processes = []
+    for path, role in ((folder / f"{number}.txt", role) for number, role in enumerate(roles)):
+        with open(path, "w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-c", program, *map(str, flags)], cwd=folder,
+                env={**os.environ, **variables, "DMLC_ROLE": role}, stdout=file, stderr=file,
+            )  # fmt: skip
+        process.said = path.read_text
+        processes.append(process)
+    return processes
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """Scheduler, server, a worker and rank 0 of an endless training that has finished an epoch."""
+    processes = start_by_hand(
+        tmp_path, ["scheduler", "server", "worker", "worker"], endless(tmp_path)
+    )
+    try:
+        wait_for_an_epoch(tmp_path, processes[-1])
+        yield sorted(processes, key=lambda process: "[rank 0]" in process.said())
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_processes_hear_of_a_death(by_hand, tmp_path):
+    scheduler, server, worker, rank_0 = by_hand
+    worker.kill()
+    for process, dead in ((scheduler, "worker 1"), (server, "scheduler"), (rank_0, "scheduler")):
+        assert process.wait(timeout=30) == 1
+        lines = process.said().splitlines()
+        assert f"{dead} ended or cannot be reached" in lines[-1] and "--resume" in lines[-1]
+        assert "error" not in "".join(lines[:-1])
     # What was finished is kept, and a single process goes on with it.
     epochs = len((tmp_path / "output" / "center-loss-history.csv").read_text().splitlines()) - 1
-    alone = [flag for flag in flags if flag not in ("--kvstore", "dist_sync", 10**6)]
-    resumed = run(*alone, epochs + 2, "--resume", cwd=tmp_path)
+    flags = (*FLAGS, "--data_dir", "digits", "--resume", "--epochs", epochs + 2)
+    resumed = run(*flags, cwd=tmp_path)
     assert resumed.status == 0, resumed.err
     assert "devices of center-loss were" in resumed.err
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all(tmp_path, number, status):
-    """Ctrl-C as a terminal does it, for the whole group in the foreground."""
-    launcher, processes, _ = start_endless_training(tmp_path)
-    (os.killpg if number == signal.SIGINT else os.kill)(launcher.pid, number)
+def test_a_signal_ends_rank_0_while_another_is_stopped(by_hand):
+    _, server, worker, rank_0 = by_hand
+    worker.send_signal(signal.SIGSTOP)
+    time.sleep(1)
+    rank_0.send_signal(signal.SIGINT)
+    server.send_signal(signal.SIGTERM)
+    assert (rank_0.wait(timeout=10), server.wait(timeout=10)) == (130, 143)
+    assert "did not answer" in rank_0.said().splitlines()[-1]
+
+
+def test_who_does_not_come_is_waited_for_some_time(tmp_path):
+    change = "watch.NOTE_AFTER, watch.MEET_WITHIN = 2, 4"
+    (server,) = start_by_hand(tmp_path, ["server"], (*FLAGS, "--kvstore", "dist_sync"), change)
+    assert server.wait(timeout=100) == 1
+    first, last = server.said().splitlines()
+    missing = "for the scheduler at 127.0.0.1:"
+    assert f"still waiting {missing}" in first and missing in last
+
+
+def test_the_scheduler_counts_who_has_come():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address), socket.create_connection(address):
+            assert watch.connections(address[1]) == 2
+
+
+def test_a_name_that_is_not_known_yet_is_tried_again(monkeypatch):
+    answers = iter([socket.gaierror(), socket.gaierror(), "10.0.0.1"])
+
+    def look_up(name):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(socket, "gethostbyname", look_up)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    assert watch.resolve("scheduler") == "10.0.0.1"
+
+
+def test_when_one_dies_the_launcher_ends_all(tmp_path):
+    launcher = launch(tmp_path, 1, 2, *endless(tmp_path))
+    wait_for_an_epoch(tmp_path, launcher)
+    processes = psutil.Process(launcher.pid).children()
+    next(one for one in processes if one.environ()["DMLC_ROLE"] == "server").kill()
     done = finish(launcher)
-    assert done.status == status and "Traceback" not in done.err, done
-    assert not psutil.wait_procs(sum(processes.values(), []), timeout=1)[1]
-
-
-def test_an_error_of_one_worker_ends_all(tmp_path):
-    flags = (*FLAGS, "--kvstore", "dist_sync", "--epochs", 1, "--data_dir", "nowhere")
-    done = finish(launch(tmp_path, 1, 2, *flags))
     assert done.status == 1 and "Traceback" not in done.err
-    assert "[rank 0] main.py: error: nowhere is not a folder" in done.err
-    assert "launch: error: a worker (process " in done.err.splitlines()[-1]
+    assert "launch: error: a server (process " in done.err and "--resume" in done.err
+    assert not psutil.wait_procs(processes, timeout=1)[1]
+
+
+def test_ctrl_c_ends_all(tmp_path):
+    """As a terminal does it, for the whole group in the foreground."""
+    launcher = launch(tmp_path, 1, 2, *endless(tmp_path))
+    wait_for_an_epoch(tmp_path, launcher)
+    processes = psutil.Process(launcher.pid).children()
+    os.killpg(launcher.pid, signal.SIGINT)
+    done = finish(launcher)
+    assert done.status == 130, done
+    (line,) = done.err.splitlines()
+    assert "To go on: python -m cluster.launch --servers 1 --workers 2 /" in line
+    assert line.endswith("--resume")
+    assert not psutil.wait_procs(processes, timeout=1)[1]
 
 
 def test_machines_are_reached_by_ssh(tmp_path):
     """With an ssh that stays on this machine."""
     write_digits(tmp_path / "digits")
-    (tmp_path / "ssh").write_text('#!/bin/sh\nexec env -i PATH="$PATH" sh -c "$3"\n')
+    (tmp_path / "ssh").write_text('#!/bin/sh\nexec env -i PATH="$PATH" sh -c "$5"\n')
     (tmp_path / "ssh").chmod(0o755)
-    command = [sys.executable, "-m", "cluster.launch", "--hosts", "one", "two", "--", "main.py"]
+    hosts = ("--hosts", "one,two", "--address", "127.0.0.1")
+    command = [sys.executable, "-m", "cluster.launch", *hosts, "main.py"]
     flags = (*FLAGS, "--kvstore", "dist_sync", "--epochs", 1, "--data_dir", tmp_path / "digits")
     folders = ("--ckpt_dir", tmp_path / "ckpt", "--out_dir", tmp_path / "output")
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -202,6 +280,11 @@ def test_machines_are_reached_by_ssh(tmp_path):
 
 def test_without_the_launcher_a_line_says_so(tmp_path):
     assert_one_line(run("--train", "--kvstore", "dist_sync", cwd=tmp_path), "cluster.launch")
+
+
+def test_a_role_without_kvstore_is_a_warning(tmp_path):
+    done = run("--test", cwd=tmp_path, env={**os.environ, "DMLC_ROLE": "worker"})
+    assert done.err.startswith("WARNING: DMLC_ROLE is set without --kvstore")
 
 
 def test_servers_hold_centers_of_zeros_too():
