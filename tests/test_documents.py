@@ -162,6 +162,18 @@ def test_the_lines_that_the_first_command_prints_are_those_of_its_record(page, c
     assert len(said) >= 3 and set(said) <= set(printed)
 
 
+@pytest.mark.parametrize("name", ("quick", "best", "paper", "ring"))
+def test_the_accuracies_in_a_recipe_are_those_of_its_record(name):
+    text = (ROOT / "recipes" / name).read_text(encoding="utf-8")
+    said = re.findall(r"(0\.\d+)(?: to (0\.\d+))? by (class prediction|the nearest center)", text)
+    last = record_of(main.parse(["--train", f"@recipes/{name}"]).prefix).history[-1]
+    values = {"class prediction": last.test_softmax, "the nearest center": last.test_knn}
+    assert {by for *_, by in said} == set(values)
+    for low, high, by in said:
+        digits = len(low) - len("0.")
+        assert float(low) <= round(values[by], digits) <= float(high or low)
+
+
 @pytest.mark.parametrize("page", READMES)
 def test_the_table_of_the_readme_is_that_of_three_seeds(page):
     table = re.findall(r"^\| ([\w-]+) \| (0\.\d+ ± 0\.\d+) \| (.+?) \|$", TEXTS[page], re.M)
