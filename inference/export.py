@@ -57,16 +57,8 @@ def export(trained, share=None):
 
 
 def random_images(shape):
-    """Images to compare the model on: a few strokes of noise, brighter and darker ones.
-
-    Parameters
-    ----------
-    shape : (C, H, W)
-
-    Returns
-    -------
-    (N, C, H, W) uint8
-    """
+    """Noise of different density and brightness to compare the model on, (N, C, H, W) uint8, for
+    images of `shape` (C, H, W)."""
     count = min(COMPARED, max(1, BLOCK // math.prod(shape)))
     random = np.random.RandomState(0)
     brightness = random.uniform(0, 256, (count, 1, 1, 1))
@@ -76,7 +68,7 @@ def random_images(shape):
 
 def how_to_answer(trained, threshold):
     """What turns an image file into --predict's answer, as JSON can hold it; `threshold` is the
-    smallest distance beyond which an image is unknown, or None."""
+    distance beyond which an image is unknown, or None."""
     channels, height, width = trained.image_shape
     polarity = {**POLARITY, None: "any"}
     preparation = "upright as its EXIF says, transparent parts white, resized by Pillow's BILINEAR"

@@ -81,7 +81,7 @@ def as_csv(rows):
 
 
 def printable(text):
-    """A text that may hold anything, such as a path, as one line that harms no terminal."""
+    """A text that may hold anything, such as a path, as one line without control characters."""
     return "".join(c if c.isprintable() else escaped(c) for c in str(text))
 
 
@@ -90,7 +90,7 @@ def escaped(character):
 
 
 def say_when_it_ends(seconds):
-    """Say how long it takes yet, from half a minute on."""
+    """Say how long the rest will take, unless that is less than half a minute."""
     if seconds < 30:
         return
     end = time.strftime(
@@ -105,7 +105,7 @@ def progress(items=None, disable=None, **kwargs):
     """A progress bar of tqdm, where there is a terminal."""
     from tqdm import tqdm
 
-    # Its own is a semaphore too, of which Python 3.14 warns where the process ends early.
+    # tqdm's own lock is a semaphore, of which Python 3.14 warns where the process ends early.
     tqdm.set_lock(LOCK)
     disable = disable or not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty()
     try:

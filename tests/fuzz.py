@@ -133,9 +133,9 @@ def make_template(folder):
     """What every world is a copy of; returns the names of the files that are the user's own."""
     write_digits(folder / "digits")
     images, labels = mnist5k().train.images[:, 0], mnist5k().train.labels
-    for name in ("own", "split/train", "split/test", "split/val", HOSTILE):
+    for i, name in enumerate(("own", "split/train", "split/test", "split/val", HOSTILE)):
         for j, label in enumerate(("one", "=2", "drei\u200d 三")):
-            write_pictures(folder / name / label, images[labels == j][:12])
+            write_pictures(folder / name / label, images[labels == j][12 * i :][:12])
     write_pictures(folder / "some" / "deep", images[::500])
     (folder / "tables").mkdir()
     parts = {"train": (images[::20], labels[::20]), "test": (images[5::40], labels[5::40])}
@@ -244,14 +244,15 @@ def be_the_program(command, world, how, log):
         pwd.getpwuid = {}.__getitem__
     if how.room:
         resource.setrlimit(resource.RLIMIT_FSIZE, (how.room, how.room))
-    calls = itertools.count()
+    calls, commits, commit = itertools.count(), [], Run.commit
+    Run.commit = lambda *args: (commit(*args), commits.append(next(calls)))
     if how.moment:  # time would tell phases less well
         sys.setprofile(
             lambda *_: next(calls) == how.moment and how.number and os.kill(os.getpid(), how.number)
         )
     status = program.main(command)
     sys.setprofile(None)
-    log.with_suffix(".calls").write_text(str(next(calls)))
+    log.with_suffix(".calls").write_text(json.dumps([*commits, next(calls)]))
     sys.exit(status)
 
 
@@ -327,9 +328,11 @@ def interrupt_and_resume(choose, world):
     done = [start(whole, world, How(moment=sys.maxsize))()]
     if done[0].status:
         return done, []
-    calls = int(world.with_name("a.calls").read_text())
+    # Most calls draw: signals come anywhere, or between the first epoch's end and the last one's.
+    *commits, end = json.loads(world.with_name("a.calls").read_text())
     for number in [*choose.sample([*SIGNALS, signal.SIGKILL], choose.choice([1, 1, 2])), None]:
-        how = How(number=number, moment=int(calls * choose.uniform(0.05, 1)))
+        moment = choose.randint(*choose.choice([(1, end), (commits[0], commits[-1])]))
+        how = How(number=number, moment=moment)
         done.append(start([*resumed, "--resume"], world, how)())
     wanted, given = (
         {str(path.relative_to(folder)): essence(path) for path in regular(folder)}

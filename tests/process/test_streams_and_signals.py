@@ -14,7 +14,7 @@ from helpers import QUICK, ROOT, assert_one_line, run, write_digits
 import main
 import runs.trained
 import train
-from process import console, errors, version
+from process import console, version
 from runs.run import Run
 
 pytestmark = pytest.mark.slow
@@ -189,19 +189,6 @@ def test_what_a_shell_or_nohup_lets_be_ignored_is_ignored(cli, monkeypatch, sign
     signal.signal(signum, signal.SIG_IGN)
     assert cli(*COMMAND).status == 0
     assert signal.getsignal(signum) is signal.SIG_IGN
-
-
-def test_an_old_signal_does_not_reach_a_new_call(cli, monkeypatch):
-    train_epoch = train.train_epoch
-
-    def interrupt(*args):
-        errors.received.append(15)
-        return train_epoch(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "train_epoch", interrupt)
-        assert cli(*COMMAND).status == 143
-    assert cli(*COMMAND).status == 0
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", ">&- 2>&-"])
