@@ -86,47 +86,35 @@ def ground(kind, shape, random):
 
 SIZES = {"scan": (400, 400), "tight": None, "phone": (1200, 900), "ruled": (1200, 900),
          "pencil": (900, 900), "field": (280, 280)}  # fmt: skip
+HEIGHTS = {"scan": (0.4, 0.7), "field": (0.4, 0.8), "pencil": (0.3, 0.55)}
+NOISE = {"phone": 0.02, "ruled": 0.015, "pencil": 0.03, "scan": 0.01, "tight": 0.015}
 INK = {"scan": 0.1, "tight": 0.12, "phone": 0.15, "ruled": 0.25, "field": 1.0}
 
 
-def photograph(kind, digit, seed, size=None, mask_of=stroke_mask):
-    """A picture of a digit, an RGB image; without ink where `digit` is None.
-
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`.
-    digit : int or None
-    seed : int
-    size : (H, W), optional
-    mask_of : callable, optional
-        Draws the ink, as `stroke_mask` does.
-    """
+def photograph(kind, digit, seed, size=None):
+    """A picture of a digit, an RGB image of `size` (H, W) or that of its kind; without ink where
+    `digit` is None."""
     random = np.random.RandomState([seed, KINDS.index(kind)])
     size = size or SIZES[kind]
-    low, high = {"scan": (0.4, 0.7), "field": (0.4, 0.8), "pencil": (0.3, 0.55)}.get(
-        kind, (0.16, 0.4)
-    )
+    low, high = HEIGHTS.get(kind, (0.16, 0.4))
     height = int(500 if size is None else random.uniform(low, high) * size[0])
     pen = max(2, round(height * random.uniform(0.05, 0.16)))
-    mask = None if digit is None else mask_of(digit, random, height, pen)
+    mask = np.zeros((0, 0)) if digit is None else stroke_mask(digit, random, height, pen)
     if size is None:
-        size = (520, 380) if mask is None else tuple(s + 2 * random.randint(4, 30)
-                                                    for s in mask.shape)  # fmt: skip
-    picture = ground(kind, size, random)
-    tint = np.array([0.97, 0.96, 0.93]) if kind != "field" else np.ones(3)
-    picture = picture[..., None] * tint
-    if mask is not None:
+        around = [2 * random.randint(4, 30) for _ in mask.shape] if mask.size else (520, 380)
+        size = tuple(np.add(mask.shape, around).tolist())
+    picture = ground(kind, size, random)[..., None]
+    picture = picture * (np.ones(3) if kind == "field" else np.array([0.97, 0.96, 0.93]))
+    if mask.size:
         mask = mask[: size[0] - 2, : size[1] - 2]
         top, left = (random.randint(1, a - b) for a, b in zip(size, mask.shape))
         there = picture[top : top + mask.shape[0], left : left + mask.shape[1]]
         dark = random.uniform(0.5, 0.65) * there.mean() if kind == "pencil" else INK[kind]
         color = np.array([0.15, 0.25, 0.65]) if kind == "ruled" else np.full(3, dark)
         there += mask[..., None] * (color - there)
-    noise = {"phone": 0.02, "ruled": 0.015, "pencil": 0.03, "scan": 0.01, "tight": 0.015}
-    picture = picture + random.normal(0, noise.get(kind, 0), (*size, 1))
+    picture = picture + random.normal(0, NOISE.get(kind, 0), (*size, 1))
     image = Image.fromarray((picture.clip(0, 1) * 255).astype(np.uint8))
-    return image.filter(ImageFilter.GaussianBlur(max(size) / 1500)) if kind != "field" else image
+    return image if kind == "field" else image.filter(ImageFilter.GaussianBlur(max(size) / 1500))
 
 
 def write(folder):
