@@ -8,15 +8,22 @@ import numpy as np
 from datasets.dataset import SPLITS
 from inference.confusion import confusion
 from inference.unknown import tell_unknown
-from pictures.feature_maps import stacked_feature_maps
+from pictures.album import side_by_side
+from pictures.feature_maps import Dots, stacked_feature_maps
+from pictures.regions import Panel, who_answers_what
 from pictures.test_set import draw_test_set
 from process.console import aligned, as_csv, say, table
-from process.files import make_folder, write_together
+from process.files import claim, write_together
 from recipe import EVAL_METHODS
-from utils import accuracies, tightness
+from utils import accuracies, shift, spread, tightness
 
 MAX_PRINTED = 21  # lines of a table of classes
-TEST_FILES = {"png": "Feature map", "csv": "Classes", "html": "To explore the test images"}
+TEST_FILES = {  # what --test --plotting writes, in words
+    "png": "Feature map", "csv": "Classes", "html": "To explore the test images",
+    "features.csv": "Features, answers and distances as numbers",
+}  # fmt: skip
+STACKED = "{}_feature_map_with_different_loss.jpg"  # what --compare writes
+REGIONS, SIDE_BY_SIDE = "who_answers_what.png", "side_by_side.gif"
 
 
 def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None):
@@ -42,6 +49,8 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         Anything that the user can mend.
     """
     run, words = trained.run, EVAL_METHODS[method].words
+    if plotting:
+        run.claim()
     loaded = trained.on(ctx, dataset.shape)
     began = time.perf_counter()
     answers = loaded.answer(dataset.test.images)
@@ -49,6 +58,11 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     seconds = time.perf_counter() - began
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
+    if trained.record and trained.record.chooser == "test" and trained.record.same_data(dataset):
+        say(
+            f"The best of {len(trained.record.history)} epochs was picked on these test images, so "
+            "this is a little high; a folder val/ would pick it without them"
+        )
     rows = confusion(dataset.test.labels, answers.found[method], dataset.names)
     if len(rows) <= MAX_PRINTED:
         say(f"Classes of the images, and what was found:\n\n{aligned(rows)}\n")
@@ -60,7 +74,6 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
         files = draw_test_set(trained, dataset, answers, loaded.centers, title, words)
         files["csv"] = as_csv(rows).encode()
-        make_folder(run.out_dir)
         paths = {kind: run.picture(f"test.{kind}") for kind in files}
         write_together({paths[kind]: content for kind, content in files.items()})
         for kind, path in paths.items():
@@ -68,7 +81,8 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
 
 
 def compare(trained, dataset, ctx, out_dir):
-    """Evaluate runs on both sets by every method, print tables, and draw their feature maps.
+    """Evaluate runs on both sets by every method, print tables, and draw their feature maps; on the
+    test set also who answers what, for two features, and side by side what --plotting kept.
 
     Parameters
     ----------
@@ -83,6 +97,8 @@ def compare(trained, dataset, ctx, out_dir):
     UserError
         Anything that the user can mend.
     """
+    stacked = [STACKED.format(split) for split in SPLITS]
+    claim(out_dir, [*stacked, REGIONS, SIDE_BY_SIDE], older=stacked)
     rows = {split: [] for split in SPLITS}
     for each in trained:
         loaded = each.on(ctx, dataset.shape)
@@ -91,46 +107,68 @@ def compare(trained, dataset, ctx, out_dir):
             rows[split].append(Row.of(each, dataset, split, answers, loaded.centers))
     pictures, texts = {}, []
     for split, words in SPLITS.items():
-        labels = getattr(dataset, split).labels
-        panels = [
-            (row.features, labels, row.num_classes, row.title(f"{dataset.name}, {words} set"))
-            for row in rows[split]
-        ]
-        path = out_dir / f"{split}_feature_map_with_different_loss.jpg"
+        where = f"{dataset.name}, {words} set"
+        panels = [(row.dots, row.title(where)) for row in rows[split]]
+        path = out_dir / STACKED.format(split)
         pictures[path] = stacked_feature_maps(panels, dataset.names)
-        texts.append(f"{dataset.name}, {words} set ({path}):\n\n{markdown(rows[split])}\n")
-    write_together(pictures)
-    say("\n".join(texts))
+        texts.append(f"{where} ({path}):\n\n{markdown(rows[split])}\n")
+    more = {
+        out_dir / REGIONS: regions(trained, dataset, rows["test"]),
+        out_dir / SIDE_BY_SIDE: side_by_side(trained, "train", dataset.names),
+    }
+    more = {path: content for path, content in more.items() if content is not None}
+    write_together({**pictures, **more})
+    say("\n".join([*texts, *(f"Picture: {path}" for path in more)]))
+
+
+def regions(trained, dataset, rows):
+    """The picture of who answers what on the test set, by runs with two features; None without."""
+    panels, labels = [], dataset.test.labels
+    for each, row in zip(trained, rows):
+        if each.network.feature_size == 2:
+            wrong = {method: found != labels for method, found in row.found.items()}
+            said = [f"{w.sum()} by {EVAL_METHODS[method].words}" for method, w in wrong.items()]
+            panels.append(Panel(
+                row.dots, np.any(list(wrong.values()), axis=0), each.params["output.weight"],
+                each.params.get("output.bias", 0), row.radius(),
+                f"{row.prefix}: {dataset.name}, {len(labels)} test images,\n"
+                f"wrong {' and '.join(said)}",
+            ))  # fmt: skip
+    return who_answers_what(panels, dataset.names) if panels else None
 
 
 class Row(NamedTuple):
     """A run on one set: accuracies, by method, of its best and of its last epoch, None where they
-    are unknown; and its best features."""
+    are unknown; how its clusters lie; its feature map, and what it answers."""
 
     prefix: str
-    num_classes: int
     best: Dict[str, Optional[float]]
     best_epoch: Optional[int]
     last: Dict[str, Optional[float]]
     last_epoch: Optional[int]
-    tightness: Optional[float]
-    features: np.ndarray
+    clusters: Dict[str, Optional[float]]
+    dots: Dots
+    found: Dict[str, np.ndarray]
 
     @classmethod
     def of(cls, trained, dataset, split, answers, centers):
         """The row of a run on one of `SPLITS`."""
         record, labels = trained.record, getattr(dataset, split).labels
-        accuracy = accuracies(answers, labels)
+        accuracy, about = accuracies(answers, labels), (answers.features, labels)
         last = record.history[-1] if record and record.same_data(dataset) else None
         return cls(
             prefix=trained.run.prefix,
-            num_classes=trained.network.num_classes,
             best={method: accuracy.get(method) for method in EVAL_METHODS},
             best_epoch=record and record.best.epoch,
             last={method: last and last.accuracy(split, method) for method in EVAL_METHODS},
             last_epoch=last and last.epoch,
-            tightness=None if centers is None else tightness(answers.features, labels, centers),
-            features=answers.features,
+            clusters={
+                "tightness": None if centers is None else tightness(*about, centers),
+                "spread": spread(*about),
+                "shift": None if centers is None else shift(*about, centers),
+            },
+            dots=Dots.of(*about, centers),
+            found=answers.found,
         )
 
     def title(self, where):
@@ -139,16 +177,25 @@ class Row(NamedTuple):
         shares = [f"{share:.4f} ({EVAL_METHODS[method].words})" for method, share in known.items()]
         return f"{self.prefix}: {where}, accuracy {', '.join(shares)}"
 
+    def radius(self):
+        """The mean distance of the features of each class to its center; None without centers."""
+        points, labels, classes, _, centers, *_ = self.dots
+        if not len(centers):
+            return None
+        own = np.linalg.norm(points - centers[np.searchsorted(classes, labels)], axis=1)
+        return np.array([own[labels == j].mean() for j in classes])
+
 
 def markdown(rows):
     """The table of the runs on one set."""
     columns = [method.column for method in EVAL_METHODS.values()]
     last = [f"{column}, last epoch" for column in columns]
-    header = ("run", *columns, "best epoch", *last, "last epoch", "tightness")
+    header = ("run", *columns, "best epoch", *last, "last epoch", *rows[0].clusters)
     cells = [
-        (*row.best.values(), row.best_epoch, *row.last.values(), row.last_epoch, row.tightness)
+        (*row.best.values(), row.best_epoch, *row.last.values(), row.last_epoch,
+         *row.clusters.values())
         for row in rows
-    ]
+    ]  # fmt: skip
     return table(header, [[row.prefix, *map(cell, each)] for row, each in zip(rows, cells)])
 
 

@@ -148,10 +148,8 @@ def test(args):
 @rank_0
 def compare(args):
     from evaluation import compare
-    from process.files import make_folder
 
     trained = [opened(args, prefix=prefix) for prefix in args.compare]
-    make_folder(run_of(args).out_dir)
     compare(trained, *data_and_context(args, *trained), run_of(args).out_dir)
 
 

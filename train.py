@@ -87,10 +87,9 @@ class Keeper:
         run, record, learner = self.run, self.record, self.learner
         if self.finished:
             learner.load_state(run.read_params(run.resume, record), run.resume)
-            self.album.remove_strangers()
         elif self.plan.source:
             self.plan.source.copy_to(learner.net, learner.center_loss)
-        replaces = not self.finished and (run.exists() or any(self.album.files()))
+        replaces = not self.finished and (run.exists() or self.run.outputs())
         say_how_it_begins(self.plan, learner.contexts, replaces)
         if self.finished and not run.has_history(record):  # it was killed while it drew
             self.draw(self.evaluate())
@@ -152,8 +151,6 @@ class Keeper:
         if best:
             self.album.remove_model()
         self.finished = len(self.record.history)
-        if self.finished == 1:  # the pictures that are there belong to a run that is no more
-            self.album.clear()
 
     def draw(self, answers):
         centers = centers_of(self.learner.center_loss)

@@ -32,7 +32,8 @@ def draw(flags):
     prepare_mxnet()
     import numpy as np
 
-    from pictures.feature_maps import grid, read_dots
+    from pictures.drawn import read_drawn
+    from pictures.feature_maps import grid
     from process.files import write_atomically
     from runs.run import Run
     from utils import tightness
@@ -41,15 +42,13 @@ def draw(flags):
     rows, panels = [], []
     for lmbd, run, record in zip(LAMBDAS, runs, read_alike(runs, "lmbd")):
         last = record.history[-1]
-        picture = run.picture(f"train-epoch-{last.epoch}.png")
-        try:
-            dots = read_dots(picture)
-        except ValueError as error:
+        drawn = read_drawn(run, record)
+        if last.epoch not in drawn:
             advice = f"remove {run.picture('history.csv')}, and the same command draws it again"
-            raise UserError(f"{picture} is missing, or {error}: {advice}") from error
-        places = np.searchsorted(record.dataset.classes, dots.labels)
-        tight = tightness(dots.points, places, dots.centers)
-        panels.append((dots, record.recipe.num_classes, f"λ = {lmbd}"))
+            raise UserError(f"{run.folder} has nothing of epoch {last.epoch}: {advice}")
+        dots = drawn[last.epoch]["train"]
+        tight = tightness(dots.points, np.searchsorted(dots.classes, dots.labels), dots.centers)
+        panels.append((dots, f"λ = {lmbd}"))
         rows.append((lmbd, f"{last.test_softmax:.4f}", f"{last.test_knn:.4f}", f"{tight:.4f}"))
     path = Run(args.prefix, args.ckpt_dir, args.out_dir).picture("lmbd.png")
     write_atomically(path, grid(panels))

@@ -31,20 +31,15 @@ def ways(run):
     """The centers and the class means of a run, (epochs, 2, classes, 2) float."""
     import numpy as np
 
-    from pictures.feature_maps import read_dots
+    from pictures.drawn import read_drawn
 
-    record, epochs = run.read_record(), []
+    record = run.read_record()
     if record is None or "center" not in record.recipe.losses or record.recipe.feature_size != 2:
         raise UserError(f"{run.prefix} is no run with centers and two features")
-    for epoch in record.history:
-        path = run.picture(f"train-epoch-{epoch.epoch}.png")
-        try:
-            points, labels, centers = read_dots(path)
-        except ValueError as error:
-            raise UserError(f"{path} is missing, or {error}: train with --plotting") from error
-        means = [points[labels == label].mean(axis=0) for label in np.unique(labels)]
-        epochs.append((centers, means))
-    return np.array(epochs)
+    drawn = [parts["train"] for parts in read_drawn(run, record).values()]
+    if not drawn:
+        raise UserError(f"{run.folder} has nothing of {run.prefix}: train with --plotting")
+    return np.array([(dots.centers, dots.means) for dots in drawn])
 
 
 def picture(panels):

@@ -16,7 +16,7 @@ from inference.unknown import REJECTED
 from learner import get_params
 from process.console import say
 from process.errors import UserError
-from process.files import make_folder, write_together
+from process.files import claim, write_together
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
@@ -40,12 +40,12 @@ def export(trained, share=None):
     UserError
         Anything that the user can mend.
     """
+    model, beside = trained.run.model, trained.run.model_facts
+    claim(model.parent, [model.name, beside.name])
     loaded = trained.on(mx.cpu())
     threshold = None
     if share is not None or (trained.record and trained.record.best.distances):
         threshold = trained.threshold(REJECTED if share is None else share)
-    model, beside = trained.run.model, trained.run.model_facts
-    make_folder(model.parent)
     images = random_images(trained.image_shape)
     facts = how_to_answer(trained, threshold)
     text = f"{json.dumps(facts, indent=1)}\n"

@@ -1,92 +1,105 @@
-"""Feature maps: one dot an image, coloured by its class."""
+"""Feature maps: one dot an image, in the colour of its class."""
 
-import base64
-import io
-import zipfile
+import collections
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.patheffects import withStroke
-from PIL import Image
 
-from pictures.figure import new_figure, opened, own_style, to_bytes
+from pictures.figure import new_figure, own_style, to_bytes
+from utils import class_means
 
 FRAME_INCHES = 6.4
-MAX_KEPT = 10_000  # dots that a picture carries for the GIF
+MAX_KEPT = 10_000  # dots that are kept for the GIF
 # Ten that people with any colour vision tell apart: M. A. Petroff, "Accessible Color Sequences for
 # Data Visualization", arXiv:2107.02270 (2021), Table 1.
 COLORS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70",
     "#717581", "#92dadd",
 )  # fmt: skip
-MAX_NAMED_CLASSES = 50  # more digits than that would hide the dots
+MARKERS = "o^sDvP<X>"  # of the first ten classes, the next ten, and so on
+MAX_NAMED_CLASSES = 50  # more names than that would hide the dots
 MAX_LETTERS = 12  # of a class's name that are drawn
+AXES = {1: ("feature", "class"), 2: ("first feature", "second feature")}
+COMPONENTS = ("first principal component", "second principal component")
+SCALES_DIFFER = "each panel has a scale of its own"
 
 
 class Dots(NamedTuple):
-    """What a feature map shows: `points` (N, 2) and `labels` (N,) of the images, `centers` (K, 2)
-    of the classes that are there, or (0, 2)."""
+    """What a feature map shows of features of any size, brought into the plane.
+
+    Attributes
+    ----------
+    points : (N, 2) float
+        Of two features these themselves. One feature is drawn over its class, more than two are
+        projected on their two principal components.
+    labels : (N,) int
+    classes : (K,) int
+        Those that are there, ascending.
+    means : (K, 2) float
+        Of the points of each class.
+    centers : (K, 2) float, or (0, 2)
+    feature_size : int
+    note : str
+        What was done to the features, for the title; empty for one and two.
+    """
 
     points: np.ndarray
     labels: np.ndarray
+    classes: np.ndarray
+    means: np.ndarray
     centers: np.ndarray
+    feature_size: int
+    note: str = ""
 
     @classmethod
     def of(cls, features, labels, centers=None):
-        """Bring features and centers into the plane; also gives a note for the title."""
-        if centers is None:
-            points, note = to_plane(features, labels)
-            return cls(points, labels, np.empty((0, 2))), note
-        classes = np.unique(labels)
-        whole = np.concatenate([features, centers[classes]])
-        points, note = to_plane(whole, np.concatenate([labels, classes]))
-        return cls(points[: len(labels)], labels, points[len(labels) :]), note
+        """Those of features (N, d), labels (N,) int, and of centers (num_classes, d), if any."""
+        classes, size = np.unique(labels), features.shape[1]
+        there = np.empty((0, size)) if centers is None else centers[classes]
+        ours = np.concatenate([labels, classes[: len(there)]])
+        points, note = to_plane(np.concatenate([features, there]), ours)
+        points, there = points[: len(labels)], points[len(labels) :]
+        return cls(points, labels, classes, class_means(points, labels)[0], there, size, note)
 
-    def to_text(self):
-        """At most `MAX_KEPT` of the dots, as text that a picture can carry."""
-        every, file = -(-len(self.labels) // MAX_KEPT), io.BytesIO()
-        kept = self._replace(points=self.points[::every], labels=self.labels[::every])
-        np.savez(file, **{name: array.astype(np.float32) for name, array in kept._asdict().items()})
-        return base64.b64encode(file.getvalue()).decode()
+    def thinned(self):
+        """The same with an even choice of at most `MAX_KEPT` dots."""
+        every = -(-len(self.labels) // MAX_KEPT)
+        return self._replace(points=self.points[::every], labels=self.labels[::every])
 
-    @classmethod
-    def from_text(cls, text):
-        """The opposite of `to_text`; raises ValueError where it is something else."""
-        try:
-            with np.load(io.BytesIO(base64.b64decode(text))) as arrays:
-                dots = cls(**arrays)
-        except (TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError("no dots") from error
-        return dots._replace(labels=dots.labels.astype(int))
+    def axes(self):
+        """What stands at the axes."""
+        return AXES.get(int(self.feature_size), COMPONENTS)
+
+    def named(self):
+        """The classes whose names are drawn, and where: the medians of their dots, (n, 2)."""
+        classes = np.unique(self.labels)
+        if len(self.classes) > MAX_NAMED_CLASSES:
+            classes = classes[:0]
+        places = [np.median(self.points[self.labels == j], axis=0) for j in classes]
+        return classes, np.reshape(places, (-1, 2))
 
 
 @own_style
-def feature_map(features, labels, num_classes, title, identity=None, centers=None, names=None):
-    """Draw one dot an image, coloured by its class.
+def feature_map(dots, title, names=None):
+    """Draw a feature map.
 
     Parameters
     ----------
-    features : (N, d) float
-    labels : (N,) int
-    num_classes : int
+    dots : Dots
     title : str
-    identity : str, optional
-        Of the run, which the picture is to say to `identity_of`.
-    centers : (num_classes, d) float, optional
-        Where to draw crosses, for the classes that are there.
     names : list of str, optional
-        Of the classes; by default their numbers.
+        Of all classes; by default their numbers.
 
     Returns
     -------
     bytes
-        A PNG of 640 x 640 pixels, from which `read_dots` gets the dots again.
+        A PNG of 640 x 640 pixels.
     """
-    dots, note = Dots.of(features, labels, centers)
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
-    draw_dots(figure.add_subplot(), dots, num_classes, title + note, features.shape[1], names)
-    return to_bytes(figure, Run=identity, Dots=dots.to_text())
+    draw_dots(figure.add_subplot(), dots, title, names)
+    return to_bytes(figure)
 
 
 @own_style
@@ -95,8 +108,8 @@ def stacked_feature_maps(panels, names=None):
 
     Parameters
     ----------
-    panels : list of (features, labels, num_classes, title)
-        As for `feature_map`.
+    panels : list of (Dots, str)
+        Each with its title.
     names : list of str, optional
 
     Returns
@@ -107,87 +120,85 @@ def stacked_feature_maps(panels, names=None):
     height = 6 * len(panels)
     figure = new_figure(8, height, dpi=min(200, 65_000 // height))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
-    for one, (features, labels, num_classes, title) in zip(axes, panels):
-        dots, note = Dots.of(features, labels)
-        draw_dots(one, dots, num_classes, title + note, features.shape[1], names)
+    for one, (dots, title) in zip(axes, panels):
+        draw_dots(one, dots, title, names)
+    if len(panels) > 1:
+        figure.supxlabel(SCALES_DIFFER, fontsize=9)
     return to_bytes(figure, "jpg")
 
 
 @own_style
 def grid(panels):
-    """Draw feature maps of two features, two in a row, each on a scale of its own.
+    """Draw feature maps, two in a row, each on a scale of its own: a PNG.
 
-    Parameters
-    ----------
-    panels : list of (Dots, int, str)
-        Each with the number of classes and its title.
-
-    Returns
-    -------
-    bytes
-        A PNG.
+    `panels` are as for `stacked_feature_maps`.
     """
     rows = -(-len(panels) // 2)
     figure = new_figure(FRAME_INCHES * 2, FRAME_INCHES * rows)
     axes = figure.subplots(rows, 2).ravel()
-    for one, (dots, num_classes, title) in zip(axes, panels):
-        draw_dots(one, dots, num_classes, title, feature_size=2)
+    for one, (dots, title) in zip(axes, panels):
+        draw_dots(one, dots, title)
     return to_bytes(figure)
 
 
-def draw_dots(axes, dots, num_classes, title, feature_size, names=None):
+def draw_dots(axes, dots, title, names=None):
     """Draw a feature map into `axes`."""
-    points, labels, centers = dots
-    classes = np.unique(labels)  # those that are there
+    points, labels, centers = dots.points, dots.labels, dots.centers
     if len(centers):
         axes.plot(
             *centers.T, "X", color="black", markeredgecolor="white", zorder=2.5, label="center"
         )
         axes.legend(loc="upper right", fontsize=8)
-    colors = class_colors(num_classes)
-    dot = np.clip(40 / len(points) ** 0.3, 1.5, 4)  # many dots are small ones
-    if len(classes) > MAX_NAMED_CLASSES:
-        order = np.argsort(labels, kind="stable")
-        axes.scatter(*points[order].T, s=dot**2, c=colors[labels[order]], linewidths=0)
-        classes = ()
-    for j in classes:
-        members = points[labels == j]
-        axes.plot(*members.T, "o", color=colors[j], markersize=dot, markeredgewidth=0)
-    for j in classes if num_classes <= MAX_NAMED_CLASSES else ():
-        outline = withStroke(linewidth=3, foreground="white")
-        axes.annotate(
-            names[j][:MAX_LETTERS] if names else str(j), np.median(points[labels == j], axis=0),
-            (0, 12 if len(centers) else 0), textcoords="offset points",  # above the center
-            color="black", fontsize=10 if names else 14, weight="bold", ha="center", va="center",
-            path_effects=[outline], annotation_clip=True, parse_math=False,
+    size = np.clip(40 / len(points) ** 0.3, 1.5, 4)  # many dots are small ones
+    colors = class_colors(labels.max() + 1)
+    turns = labels // len(COLORS) % len(MARKERS)
+    for turn in np.unique(turns):
+        rows = np.flatnonzero(turns == turn)
+        rows = rows[np.argsort(labels[rows], kind="stable")]
+        axes.scatter(
+            *points[rows].T, s=(size * (1.5 if turn else 1)) ** 2, c=colors[labels[rows]],
+            marker=MARKERS[turn], linewidths=0, alpha=0.6 if len(points) > 2000 else None,
         )  # fmt: skip
-    if feature_size == 1:
-        axes.set(xlabel="feature", ylabel="class")
-    else:
+    name_classes(axes, dots, names)
+    xlabel, ylabel = dots.axes()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    if dots.feature_size > 1:
         axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(title, fontsize=10, parse_math=False)
+    axes.set_title(title + f"\n{dots.note}" * bool(dots.note), fontsize=10, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.grid(color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
 
 
+def name_classes(axes, dots, names):
+    """Write the name of each class where its dots are."""
+    short = short_names(names) if names else None
+    for j, place in zip(*dots.named()):
+        axes.annotate(
+            short[j] if names else str(j), place,
+            (0, 12 if len(dots.centers) else 0), textcoords="offset points",  # above the center
+            color="black", fontsize=10 if names else 14, weight="bold", ha="center", va="center",
+            path_effects=[withStroke(linewidth=3, foreground="white")], annotation_clip=True,
+            parse_math=False,
+        )  # fmt: skip
+
+
+def short_names(names):
+    """The names with at most `MAX_LETTERS` letters: cut in the middle, and where that makes two
+    equal, with their numbers."""
+    half = MAX_LETTERS // 2
+    cut = [
+        name if len(name) <= MAX_LETTERS else f"{name[: half - 1]}…{name[-half:]}" for name in names
+    ]
+    often = collections.Counter(cut)
+    return [
+        one if often[one] == 1 else f"{name[: half - 1]}… {j}"
+        for j, (one, name) in enumerate(zip(cut, names))
+    ]
+
+
 def to_plane(features, labels):
-    """Bring features of any size into the plane.
-
-    One feature is drawn over its class, more than two are projected on their two principal
-    components.
-
-    Parameters
-    ----------
-    features : (N, d) float
-    labels : (N,) int
-
-    Returns
-    -------
-    points : (N, 2) float
-    note : str
-        What was done, for the title; empty for two features.
-    """
+    """Bring features (N, d) into the plane: (N, 2), and the note of `Dots`."""
     size = features.shape[1]
     if size == 1:
         spread = np.random.RandomState(0).uniform(-0.3, 0.3, len(labels))
@@ -202,26 +213,9 @@ def to_plane(features, labels):
     with np.errstate(invalid="ignore"):  # all features may be equal
         points = pca.fit_transform(features)
     share = np.nan_to_num(pca.explained_variance_ratio_.sum())
-    return points, f"\nPCA of {size} features: {share:.0%} of the variance"
+    return points, f"PCA of {size} features: {share:.0%} of the variance"
 
 
 def class_colors(num_classes):
     """One colour a class, (num_classes, 3); with more than ten classes they repeat."""
     return np.array([to_rgb(color) for color in COLORS])[np.arange(num_classes) % len(COLORS)]
-
-
-def read_dots(path):
-    """Read what a feature map shows.
-
-    Raises
-    ------
-    ValueError
-        It is no feature map of this program, or damaged.
-    """
-    try:
-        with opened(path, ["PNG"]) as image:
-            return Dots.from_text(image.text.get("Dots", ""))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("it is damaged") from error
-    except ValueError as error:
-        raise ValueError("it is no feature map that this version drew") from error

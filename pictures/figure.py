@@ -1,7 +1,4 @@
-"""Figures of matplotlib as the bytes of their files, in a style that is the same everywhere.
-
-A picture says of itself which run it belongs to, so that those of two are never mixed.
-"""
+"""Figures of matplotlib as the bytes of their files, in a style that is the same everywhere."""
 
 import contextlib
 import functools
@@ -12,9 +9,6 @@ import matplotlib.style
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
-
-from process.files import read_file
 
 CJK_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei",
@@ -47,13 +41,11 @@ def new_figure(width, height, dpi=100):
     return figure
 
 
-def to_bytes(figure, form="png", **said):
-    """The bytes of a figure's file, which is to say this of itself."""
+def to_bytes(figure, form="png"):
+    """The bytes of a figure's file."""
     file = io.BytesIO()
-    said = {name: text for name, text in said.items() if text}
-    metadata = {"metadata": said} if said else {}
     with glyphs_may_miss():
-        figure.savefig(file, format=form, **metadata)
+        figure.savefig(file, format=form)
     return file.getvalue()
 
 
@@ -63,22 +55,3 @@ def glyphs_may_miss():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
         yield
-
-
-@contextlib.contextmanager
-def opened(path, formats):
-    """An image file of one of these formats; its size is for the caller to judge."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(io.BytesIO(read_file(path)), formats=formats) as image:
-            yield image
-
-
-def identity_of(path):
-    """Of which run a PNG or GIF says it is; None if it says nothing, or is damaged."""
-    try:
-        with opened(path, ["PNG", "GIF"]) as image:
-            said = image.info.get("Run", image.info.get("comment"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
-    return said.decode("ascii", "replace") if isinstance(said, bytes) else said

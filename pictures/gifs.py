@@ -1,10 +1,10 @@
-"""GIFs of the feature maps of a run's epochs."""
+"""GIFs of the feature maps of epochs: of one run, or of several side by side."""
 
 import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
-from pictures.feature_maps import FRAME_INCHES, draw_dots
+from pictures.feature_maps import FRAME_INCHES, SCALES_DIFFER, draw_dots
 from pictures.figure import glyphs_may_miss, new_figure, own_style
 from process.errors import check_signals
 
@@ -12,42 +12,50 @@ FRAME_MS, LAST_FRAME_MS = 300, 2000
 
 
 @own_style
-def gif(frames, num_classes, feature_size, identity=None, names=None):
-    """Draw feature maps on one scale, and join them into a GIF that runs for ever.
+def gif(runs, names=None):
+    """Draw feature maps, each run's on one scale, and join them into a GIF that runs for ever.
 
     Parameters
     ----------
-    frames : list of (Dots, str)
-        Each with its title.
-    num_classes, feature_size : int
-    identity, names
-        As for `feature_map`.
+    runs : list of list of (Dots, str)
+        The frames of each run, each with its title; equally many of all.
+    names : list of str, optional
+        Of the classes.
 
     Returns
     -------
     bytes
-        Of 640 x 640 pixels.
+        Of 640 x 640 pixels for one run, 480 x 520 for each of several.
     """
-    places = np.concatenate([part for dots, _ in frames for part in (dots.points, dots.centers)])
-    (left, bottom), (right, top) = places.min(axis=0), places.max(axis=0)
+    corners = [corners_of(frames) for frames in runs]
     images = []
-    for dots, title in frames:
+    for row in zip(*runs):
         check_signals()
-        figure = new_figure(FRAME_INCHES, FRAME_INCHES)
-        axes = figure.add_subplot()
-        draw_dots(axes, dots, num_classes, title, feature_size, names)
-        axes.update_datalim([(left, bottom), (right, top)])
-        axes.autoscale_view()
+        alone = len(row) == 1
+        size = (FRAME_INCHES, FRAME_INCHES) if alone else (4.8 * len(row), 5.2)
+        figure = new_figure(*size)
+        for axes, (dots, title), limits in zip(figure.subplots(1, len(row), squeeze=False)[0],
+                                               row, corners):  # fmt: skip
+            draw_dots(axes, dots, title, names)
+            axes.update_datalim(limits)
+            axes.autoscale_view()
+        if not alone:
+            figure.supxlabel(SCALES_DIFFER, fontsize=9)
         with glyphs_may_miss():
             figure.canvas.draw()
         image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
-        # 32 colours look the same, and save two fifths of a GIF.
-        few = image.quantize(32, method=Image.Quantize.FASTOCTREE)
+        # 64 colours look the same, and save a third of a GIF.
+        few = image.quantize(64, method=Image.Quantize.FASTOCTREE)
         images.append(np.asarray(few.convert("RGB")))
     duration = [FRAME_MS] * (len(images) - 1) + [LAST_FRAME_MS]
     if len(images) == 1:
         duration = LAST_FRAME_MS  # Pillow takes no list for a single frame
     return iio.imwrite(
-        "<bytes>", images, extension=".gif", plugin="pillow", duration=duration, loop=0,
-        comment=(identity or "").encode(),
-    )  # fmt: skip
+        "<bytes>", images, extension=".gif", plugin="pillow", duration=duration, loop=0
+    )
+
+
+def corners_of(frames):
+    """The lowest and the highest place of all dots and centers, (2, 2)."""
+    places = np.concatenate([part for dots, _ in frames for part in (dots.points, dots.centers)])
+    return np.stack([places.min(axis=0), places.max(axis=0)])

@@ -4,12 +4,13 @@ import base64
 import html
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from pictures.feature_maps import COLORS
+from pictures.feature_maps import COLORS, short_names
 from pictures.gifs import FRAME_MS
 from process.errors import check_signals
 
@@ -32,8 +33,8 @@ def images_page(dots, images, found, distances, names, title, method, files=None
     images : (N, C, H, W) uint8
     found : dict of str to (N,) int
         The classes that each method, named in words, found.
-    distances : (N, 2) float, or None
-        From each feature to the nearest center, and to that of its own class.
+    distances : dict of str to (N,) float
+        From each feature to a center, by what is said of it.
     names : list of str
         Of all classes.
     title : str
@@ -57,9 +58,8 @@ def images_page(dots, images, found, distances, names, title, method, files=None
         rows["file"] = [str(files[i]) for i in kept]
     for words, answer in found.items():
         rows[words] = [f"{names[answer[i]]} {'✓' if answer[i] == labels[i] else '✗'}" for i in kept]
-    if distances is not None:
-        for column, where in enumerate(("it", "own center")):
-            rows[f"distance to {where}"] = [f"{distances[i, column]:.4g}" for i in kept]
+    for words, values in distances.items():
+        rows[words] = [f"{values[i]:.4g}" for i in kept]
     shown = {
         **frames_of("test", [(dots, title)], corners([(dots, title)]), kept),
         "images": [thumbnail(images[i]) for i in kept],
@@ -104,14 +104,18 @@ def epochs_page(parts, title, names=None):
 
 
 def fill(title, said, sets, labels, names):
-    """The page of these sets."""
-    classes = [(int(j), names[j] if names else str(j)) for j in np.unique(labels)]
-    data = {"said": said, "hint": HINT if "images" in sets[0] else "", "sets": sets,
-            "classes": classes, "colors": COLORS, "steps": STEPS, "pause": FRAME_MS}  # fmt: skip
-    text = TEMPLATE.read_text(encoding="utf-8").replace("TITLE", html.escape(title), 1)
+    """The page of these sets; in it names are text, never markup."""
+    classes, short = np.unique(labels).tolist(), short_names(names or [])
+    data = {
+        "said": said, "hint": HINT if "images" in sets[0] else "", "sets": sets,
+        "classes": [(j, names[j] if names else str(j)) for j in classes],
+        "short": {j: short[j] if names else str(j) for j in classes},
+        "colors": COLORS, "steps": STEPS, "pause": FRAME_MS,
+    }  # fmt: skip
+    before, between, after = re.split("TITLE|DATA", TEMPLATE.read_text(encoding="utf-8"))
     # In JSON "<" stands in strings only, where it could end the script.
-    text = text.replace("DATA", json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"), 1)
-    return text.encode()
+    text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    return f"{before}{html.escape(title)}{between}{text}{after}".encode()
 
 
 def frames_of(name, frames, limits, kept):
@@ -121,7 +125,8 @@ def frames_of(name, frames, limits, kept):
         "labels": frames[0][0].labels[kept].tolist(),
         "frames": [
             {"title": title, "dots": packed(dots.points[kept], limits),
-             "centers": packed(dots.centers, limits)}
+             "centers": packed(dots.centers, limits), "named": dots.named()[0].tolist(),
+             "names": packed(dots.named()[1], limits)}
             for dots, title in frames
         ],
         "kinds": [],

@@ -8,6 +8,8 @@ import tempfile
 
 from process.errors import UserError
 
+CLAIMED = ".written"  # in a folder for output: what this program wrote there, a line each
+
 
 def make_folder(folder):
     """Make a folder unless it is there, and see whether it can be written."""
@@ -16,6 +18,32 @@ def make_folder(folder):
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror})") from error
+
+
+def claim(folder, names, older=()):
+    """Make a folder for output, and note in it that these names are written there.
+
+    Raises UserError where something that no earlier call has noted is in the way; not so for the
+    names `older`, which a version wrote that noted nothing.
+    """
+    make_folder(folder)
+    noted = claimed(folder)
+    for name in names:
+        if os.path.lexists(folder / name) and name not in noted.union(older):
+            raise UserError(
+                f"{folder / name} is in the way, and not known to be of this program: move it, or "
+                "choose another --prefix or --out_dir"
+            )
+    with open(folder / CLAIMED, "ab") as file:
+        file.write(b"".join(os.fsencode(f"{name}\n") for name in names if name not in noted))
+
+
+def claimed(folder):
+    """The names that `claim` noted in a folder."""
+    try:
+        return set(os.fsdecode(read_file(folder / CLAIMED)).split("\n"))
+    except OSError:
+        return set()
 
 
 def write_atomically(path, content):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from process.errors import UserError
 from process.files import (
+    claim,
+    claimed,
     make_folder,
     new_name,
     read_file,
@@ -19,6 +21,10 @@ from process.files import (
 from runs import params
 from runs.record import Origin, OtherVersion, Record, sha256
 
+OUTPUTS = (  # of a run, in --out_dir, behind its prefix
+    "history.csv", "curves.png", "train.gif", "test.gif", "epochs.html",  # of a training
+    "test.png", "test.html", "test.csv", "test.features.csv",  # of --test
+)  # fmt: skip
 SHIPPED = Path(__file__).parent.parent / "shipped"  # trained runs that come with the program
 
 
@@ -54,8 +60,27 @@ class Run:
         """What --export writes beside it."""
         return self.out_dir / f"{self.prefix}.onnx.json"
 
+    @property
+    def folder(self):
+        """Where the frames of the epochs go."""
+        return self.out_dir / self.prefix
+
     def picture(self, name):
         return self.out_dir / f"{self.prefix}-{name}"
+
+    def outputs(self):
+        """The pictures and tables of this run that are there, and what was exported from it."""
+        noted = claimed(self.out_dir)
+        paths = [*map(self.picture, OUTPUTS), self.model, self.model_facts]
+        return [path for path in paths if path.name in noted and os.path.lexists(path)]
+
+    def claim(self):
+        """Make `out_dir`, and see that nothing is in the way of this run's pictures and tables:
+        raises UserError."""
+        names = [self.picture(name).name for name in OUTPUTS]
+        # Versions that kept no list of what they wrote wrote a history.
+        begun = self.record_path.exists() and self.picture("history.csv").exists()
+        claim(self.out_dir, [self.prefix, *names], older=names if begun else ())
 
     def exists(self):
         """Whether there is a record, or a network that the program of 2019 left."""
@@ -70,25 +95,47 @@ class Run:
 
     @contextlib.contextmanager
     def locked(self):
-        """Make the folders and keep every other process from training this run meanwhile.
+        """Make the folders, and keep every other process from training this run, or one of its name
+        elsewhere whose pictures go to the same folder, meanwhile.
 
-        Raises UserError where another process does, or a folder cannot be written.
+        Raises UserError where another process does, a folder cannot be written, or the pictures
+        that are there are of another run.
         """
         make_folder(self.ckpt_dir)
-        make_folder(self.out_dir)
-        path = self.ckpt_dir / f"{self.prefix}.lock"
+        self.claim()
         with contextlib.ExitStack() as stack:
-            try:
-                lock = stack.enter_context(open(path, "ab"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(
-                    f"another process is training {self.prefix} in {self.ckpt_dir}: "
-                    "wait for it, or choose another --prefix"
-                ) from error
-            except OSError as error:
-                raise UserError(f"{path} cannot be locked ({error.strerror})") from error
+            for path in (self.ckpt_dir / f"{self.prefix}.lock", self.pictures_lock):
+                try:
+                    lock = stack.enter_context(open(path, "a+b"))
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise UserError(
+                        f"another process is training {self.prefix} in {path.parent}: "
+                        "wait for it, or choose another --prefix"
+                    ) from error
+                except OSError as error:
+                    raise UserError(f"{path} cannot be locked ({error.strerror})") from error
+            self.own_pictures(lock)
             yield
+
+    @property
+    def pictures_lock(self):
+        return self.out_dir / f".{self.prefix}.lock"
+
+    def own_pictures(self, lock):
+        """Note in the lock where the run is whose pictures lie in `out_dir`, unless that is another
+        one, which is there yet."""
+        lock.seek(0)
+        here, there = os.path.realpath(self.ckpt_dir), os.fsdecode(lock.read())
+        owner = self.out_dir / there
+        if there and os.path.realpath(owner) != here and (owner / self.record_path.name).exists():
+            raise UserError(
+                f"{self.out_dir} has the pictures of {self.prefix} in {owner}: "
+                "choose another --prefix or --out_dir"
+            )
+        lock.truncate(0)
+        lock.write(os.fsencode(os.path.relpath(here, os.path.realpath(self.out_dir))))
+        lock.flush()
 
     def read_record(self):
         """The record; None where there is no such run, or only the files of the program of 2019.

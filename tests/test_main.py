@@ -136,7 +136,7 @@ def test_the_same_command_gives_the_same_bytes(tmp_path, monkeypatch):
     for i, seed in enumerate((3, 3, 4)):
         done = run(
             "--train", "--center_loss", "--data_dir", "digits", *QUICK, "--seed", seed,
-            "--ckpt_dir", f"ckpt{i}", cwd=tmp_path,
+            "--ckpt_dir", f"ckpt{i}", "--out_dir", f"output{i}", cwd=tmp_path,
         )  # fmt: skip
         assert done.status == 0, done.err
         folder = tmp_path / f"ckpt{i}"
@@ -152,7 +152,7 @@ def test_pictures(cli, tmp_path):
     output = tmp_path / "output"
     for split in ("train", "test"):
         for epoch in range(3):
-            frame = iio.imread(output / f"center-loss-{split}-epoch-{epoch}.png", mode="RGB")
+            frame = iio.imread(output / "center-loss" / f"{split}-epoch-{epoch}.png", mode="RGB")
             assert frame.shape == (640, 640, 3)
             assert (np.ptp(frame.astype(int), axis=2) > 60).sum() > 300  # coloured dots
         frames = iio.imread(output / f"center-loss-{split}.gif", index=None)

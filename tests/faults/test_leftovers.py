@@ -18,7 +18,7 @@ ONE = ("--data_dir", "digits", *QUICK)
 
 
 def snapshot(folder):
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 # --- what a run is -----------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def test_the_second_training_of_another_first_one_is_replaced(cli, tmp_path):
     elsewhere = ("--ckpt_dir", "wanted", "--out_dir", "wanted")
     assert cli(*both, "--seed", 7, *elsewhere).status == 0
     name = "center-loss-second-resume.params"
-    assert resumed[name] == snapshot("wanted")[name]
+    assert resumed[Path("ckpt", name)] == Path("wanted", name).read_bytes()
     second = ("--second_train", "--data_dir", "digits", "--resume", "--epochs")
     assert "all 1 epochs are finished" in cli(*second, 1).out
     # Without the first training in the command nothing is thrown away.
@@ -170,7 +170,7 @@ def test_devices_are_not_read(trained, tmp_path, name):
 
 @pytest.mark.parametrize("kind", ["dangling", "loop", "device", "pipe"])
 def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
-    for name in ("ckpt/center-loss-resume.params.new", "output/center-loss-test-epoch-0.png"):
+    for name in ("ckpt/center-loss-resume.params.new", "output/center-loss/test-epoch-0.png"):
         path = tmp_path / name
         if kind == "pipe":
             os.mkfifo(path)

@@ -1,15 +1,22 @@
 """Pictures belong to their run, look the same everywhere, and never cost an epoch."""
 
+import csv
+import dataclasses
 import re
 
 import imageio.v3 as iio
 import matplotlib.axes
+import mxnet as mx
 import numpy as np
 import pytest
 from helpers import assert_one_line, files_up_to, run, write_digits
 
-from pictures import feature_maps
+import data
+from pictures import album, feature_maps
+from pictures.drawn import read_drawn
+from recipe import Recipe
 from runs.run import Run
+from runs.trained import open_run
 
 pytestmark = pytest.mark.slow
 
@@ -21,27 +28,119 @@ def frames(split="test"):
     return iio.imread(f"output/center-loss-{split}.gif", index=None)
 
 
+def compressed(path):
+    """An array that is larger than its file."""
+    np.savez_compressed(path, train_points=np.zeros((1, 10**6, 2), np.float32))
+
+
 DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "half": lambda path: path.write_bytes(path.read_bytes()[:2000]),
-    "a script for Ghostscript": lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n"),
-    "another size": lambda path: iio.imwrite(path, np.zeros((320, 320, 3), np.uint8)),
+    "larger inside": compressed,
+    "a pickle": lambda path: np.savez(path, run=np.array([{}], dtype=object)),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_frame_that_cannot_be_used_is_left_out(cli, tmp_path, damage):
+def test_what_was_drawn_and_cannot_be_read_is_left_out(cli, tmp_path):
     assert cli(*FLAGS, "--epochs", 1).status == 0
-    DAMAGES[damage](tmp_path / "output" / "center-loss-test-epoch-0.png")
-    done = cli(*FLAGS, "--epochs", 3, "--resume")
-    assert done.status == 0
-    assert "center-loss-test-epoch-0.png is left out of the GIF: it" in done.err
-    assert len(done.err.splitlines()) == 1
-    assert len(frames()) == 2 and len(frames(split="train")) == 3
+    epochs = 1
+    for damage in DAMAGES.values():
+        epochs += 1
+        damage(tmp_path / "output" / "center-loss" / "feature_maps.npz")
+        done = cli(*FLAGS, "--epochs", epochs, "--resume")
+        assert done.status == 0 and len(done.err.splitlines()) == 1
+        assert "feature_maps.npz is damaged: the epochs before are left out" in done.err
+        assert len(frames()) == 1
     page = (tmp_path / "output" / "center-loss-epochs.html").read_text(encoding="utf-8")
-    for split in ("training", "test"):  # the page has what both sets have
-        shown = re.findall(rf"digits, {split} set, epoch (\d):", page)
-        assert set(shown) == {"1", "2"}
+    assert set(re.findall(r"digits, (?:training|test) set, epoch (\d):", page)) == {"4"}
+
+
+def test_what_is_drawn_is_kept(cli, tmp_path):
+    """In numbers, as the network has them."""
+    assert cli(*FLAGS, "--epochs", 2).status == 0
+    run = Run("center-loss", "ckpt", "output")
+    drawn = read_drawn(run, run.read_record())
+    assert list(drawn) == [0, 1]
+    best = run.read_record().best.epoch
+    loaded = open_run(run, {}).on(mx.cpu())
+    for split, dots in drawn[best].items():
+        images, labels = getattr(data.load_dataset("digits", "digits"), split)
+        features = loaded.answer(images).features
+        np.testing.assert_allclose(dots.points, features, rtol=1e-4, atol=1e-5)
+        assert (dots.labels == labels).all() and (dots.centers == loaded.centers).all()
+        means = [features[labels == j].mean(axis=0) for j in range(10)]
+        np.testing.assert_allclose(dots.means, means, rtol=1e-3, atol=1e-4)
+    other = dataclasses.replace(run.read_record(), recipe=Recipe(seed=9))
+    assert read_drawn(run, other) == {}
+
+
+def test_of_many_epochs_every_kth_is_drawn_and_the_last(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(album, "MAX_FRAMES", 3)
+    assert cli(*FLAGS, "--epochs", 5).status == 0
+    names = [f"{split}-epoch-{epoch}.png" for split in ("test", "train") for epoch in (0, 2, 4)]
+    folder = tmp_path / "output" / "center-loss"
+    assert sorted(path.name for path in folder.iterdir()) == ["feature_maps.npz", *names]
+    assert len(frames()) == 3
+    assert cli(*FLAGS, "--epochs", 8, "--resume").status == 0
+    assert sorted(path.name[5:] for path in folder.glob("test-*")) == [
+        f"epoch-{epoch}.png" for epoch in (0, 6, 7)
+    ]
+    assert len(frames()) == 3
+
+
+def test_files_of_the_user_are_not_touched(cli, tmp_path):
+    """Whatever their names are; what is in the way is refused before the work."""
+    kept = {}
+    for name in ("center-loss-test.csv", "center-loss.onnx", "center-loss-test-epoch-0.png"):
+        kept[tmp_path / "output" / name] = b"precious"
+        (tmp_path / "output").mkdir(exist_ok=True)
+        (tmp_path / "output" / name).write_bytes(b"precious")
+    done = cli(*FLAGS, "--epochs", 1)
+    assert_one_line(done, "output/center-loss-test.csv is in the way", "--out_dir")
+    assert not list((tmp_path / "ckpt").glob("*.json"))
+    (tmp_path / "output" / "center-loss-test.csv").rename(tmp_path / "elsewhere.csv")
+    del kept[tmp_path / "output" / "center-loss-test.csv"]
+    assert cli(*FLAGS, "--epochs", 1).status == 0
+    assert cli(*FLAGS, "--epochs", 1, "--seed", 1).status == 0
+    assert_one_line(cli("--export"), "output/center-loss.onnx is in the way")
+    (tmp_path / "side_by_side.gif").write_bytes(b"precious")
+    done = cli("--compare", "center-loss", "--data_dir", "digits", "--out_dir", ".")
+    assert_one_line(done, "side_by_side.gif is in the way")
+    assert {path: path.read_bytes() for path in kept} == kept
+    done = cli(*FLAGS, "--epochs", 1, "--prefix", "digits", "--out_dir", ".")
+    assert_one_line(done, "digits is in the way")  # the folder of data
+
+
+def test_runs_are_drawn_side_by_side_and_on_their_regions(cli, tmp_path):
+    assert cli(*FLAGS, "--epochs", 3).status == 0
+    assert cli(FLAGS[0], *FLAGS[2:], "--epochs", 2).status == 0
+    done = cli("--compare", "center-loss", "softmax-loss", "--data_dir", "digits")
+    assert done.status == 0 and done.err == "", done.err
+    for name in ("who_answers_what.png", "side_by_side.gif"):
+        assert f"Picture: output/{name}" in done.out
+    images = iio.imread("output/side_by_side.gif", index=None)
+    assert images.shape == (3, 520, 960, 3)
+    assert (images[1][:, 490:] == images[2][:, 490:]).mean() > 0.99  # it has no third epoch
+    assert (images[1][:, :470] == images[2][:, :470]).mean() < 0.99
+
+
+def test_features_are_written_as_numbers(trained, tmp_path):
+    done = trained("--test", "--plotting", "--data_dir", "digits")
+    assert done.status == 0 and "picked on these test images" not in done.err
+    with open(tmp_path / "output" / "center-loss-test.features.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    loaded = open_run(Run("center-loss", "ckpt", "output"), {}).on(mx.cpu())
+    images, labels = data.load_dataset("digits", "digits").test
+    answers = loaded.answer(images)
+    assert [int(row["image"]) for row in rows] == list(range(len(labels)))
+    assert [int(row["class"]) for row in rows] == labels.tolist()
+    for column, method in (("class prediction", "softmax"), ("nearest center", "knn")):
+        assert [int(row[column]) for row in rows] == answers.found[method].tolist()
+    features = np.array([[row["feature 1"], row["feature 2"]] for row in rows], np.float32)
+    assert (features == answers.features).all()
+    own = np.linalg.norm(answers.features - loaded.centers[labels], axis=1)
+    found = [float(row["distance to own center"]) for row in rows]
+    np.testing.assert_allclose(found, own, rtol=1e-4)
 
 
 def test_trouble_of_matplotlib_costs_no_epoch(cli, monkeypatch):
@@ -79,32 +178,27 @@ def test_frames_of_two_runs_are_never_mixed(cli, tmp_path, monkeypatch):
         assert (tmp_path / "output" / name).read_bytes() == (
             tmp_path / "wanted" / name
         ).read_bytes()
-    # One that does takes the place of all: also where it was killed before it had removed them.
-    stale = (tmp_path / "output" / "center-loss-test-epoch-1.png").read_bytes()
+    # One that does takes the place of all.
     assert cli("--test", "--plotting", "--data_dir", "digits").status == 0
     assert (tmp_path / "output" / "center-loss-test.png").exists()
     assert cli(*FLAGS, "--epochs", 1, "--seed", 1).status == 0
-    left = {path.name for path in (tmp_path / "output").glob("center-loss-*")}
+    left = {path.name for path in (tmp_path / "output").rglob("[!.]*")}
     assert left == {
         "center-loss-history.csv", "center-loss-curves.png", "center-loss-test.gif",
-        "center-loss-train.gif", "center-loss-test-epoch-0.png", "center-loss-train-epoch-0.png",
-        "center-loss-epochs.html",
+        "center-loss-train.gif", "center-loss-epochs.html", "center-loss", "feature_maps.npz",
+        "test-epoch-0.png", "train-epoch-0.png",
     }  # fmt: skip
-    (tmp_path / "output" / "center-loss-test-epoch-1.png").write_bytes(stale)
-    (tmp_path / "output" / "center-loss-test-epoch-7.png").write_bytes(stale)
-    assert cli(*FLAGS, "--epochs", 3, "--resume").status == 0
-    assert len(frames()) == 3
-    assert not (tmp_path / "output" / "center-loss-test-epoch-7.png").exists()
 
 
 def test_a_run_that_was_killed_before_its_pictures_gets_them(cli, tmp_path):
     assert cli(*FLAGS, "--epochs", 2).status == 0
-    wanted = {path.name: path.read_bytes() for path in (tmp_path / "output").iterdir()}
-    for name in wanted:
-        if "epoch-0" not in name:
-            (tmp_path / "output" / name).unlink()
+    files = [path for path in (tmp_path / "output").rglob("[!.]*") if path.is_file()]
+    wanted = {path: path.read_bytes() for path in files}
+    for path in files:
+        if path.suffix != ".npz" and "epoch-0" not in path.name:
+            path.unlink()
     assert cli(*FLAGS, "--epochs", 2, "--resume").status == 0
-    assert {path.name: path.read_bytes() for path in (tmp_path / "output").iterdir()} == wanted
+    assert {path: path.read_bytes() for path in files} == wanted
 
 
 def test_the_style_is_the_programs_own(tmp_path):
@@ -114,17 +208,17 @@ def test_the_style_is_the_programs_own(tmp_path):
         (tmp_path / "matplotlibrc").write_text(rc)
         done = run(*FLAGS, "--epochs", 1, cwd=tmp_path)
         assert done.status == 0 and done.err == "", done.err
-        pictures.append([path.read_bytes() for path in sorted(tmp_path.glob("output/*.[pg]*"))])
+        pictures.append([path.read_bytes() for path in sorted(tmp_path.rglob("output/**/*.[pg]*"))])
     assert len(pictures[0]) == 5 and pictures[0] == pictures[1]
 
 
-def test_drawing_costs_per_class_that_is_there(monkeypatch):
-    calls, plot = [], matplotlib.axes.Axes.plot
+def test_drawing_does_not_cost_per_class(monkeypatch):
+    calls, scatter = [], matplotlib.axes.Axes.scatter
     monkeypatch.setattr(
-        matplotlib.axes.Axes, "plot", lambda *args, **kw: (calls.append(1), plot(*args, **kw))[1]
+        matplotlib.axes.Axes,
+        "scatter",
+        lambda *args, **kw: (calls.append(1), scatter(*args, **kw))[1],
     )
     features = np.random.RandomState(0).normal(size=(2000, 2)).astype(np.float32)
-    for labels, wanted in ((np.arange(2000) % 3, 3), (np.arange(2000), 0)):
-        calls.clear()
-        assert feature_maps.feature_map(features, labels, 50_000, "many")
-        assert len(calls) == wanted
+    assert feature_maps.feature_map(feature_maps.Dots.of(features, np.arange(2000)), "many")
+    assert len(calls) == len(feature_maps.MARKERS)

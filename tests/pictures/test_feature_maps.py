@@ -8,30 +8,35 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from pictures import regions
 from pictures.feature_maps import (
     COLORS,
+    MAX_LETTERS,
+    Dots,
     class_colors,
     feature_map,
-    read_dots,
+    short_names,
     stacked_feature_maps,
     to_plane,
 )
-from pictures.figure import identity_of
 from pictures.gifs import gif
 
 
-def picture(size, num_classes, samples=300, title="a $title\\frac with 中文"):
+def dots_of(size, num_classes, samples=300):
     random = np.random.RandomState(0)
     labels = random.randint(0, num_classes, samples)
     features = (random.normal(size=(samples, size)) + labels[:, None]).astype(np.float32)
-    png = feature_map(features, labels, num_classes, title)
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    return Dots.of(features, labels)
+
+
+def pixels(picture):
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 64])
 @pytest.mark.parametrize("num_classes", [2, 10, 100])
 def test_features_of_any_size_are_drawn_in_colours(size, num_classes):
-    image = picture(size, num_classes)
+    image = pixels(feature_map(dots_of(size, num_classes), "a $title\\frac with 中文"))
     assert image.shape == (640, 640, 3)
     coloured = image[np.ptp(image.astype(int), axis=2) > 60]
     assert len(coloured) > 500
@@ -67,24 +72,29 @@ def test_the_projection_is_that_of_a_singular_value_decomposition(size):
 
 def test_one_point_and_equal_features_can_be_drawn():
     for size in (1, 2, 3):
-        feature_map(np.zeros((1, size), np.float32), np.zeros(1, int), 10, "one")
-        feature_map(np.ones((5, size), np.float32), np.arange(5), 10, "equal")
+        feature_map(Dots.of(np.zeros((1, size), np.float32), np.zeros(1, int)), "one")
+        feature_map(Dots.of(np.ones((5, size), np.float32), np.arange(5)), "equal")
 
 
-def test_a_gif_has_all_frames(tmp_path):
-    frames, path = [], tmp_path / "frame.png"  # of so many classes that no digit hides a dot
+def test_a_gif_has_all_frames(monkeypatch):
+    monkeypatch.setattr("pictures.feature_maps.MAX_NAMED_CLASSES", 0)  # no name hides a dot
     triangle = np.array([[0, 0], [9, 0], [0, 9]], np.float32)
-    for size in (1, 2, 3, 10):
-        title = f"epoch {size}"
-        path.write_bytes(feature_map(size / 10 * triangle, np.arange(3), 60, title))
-        frames.append((read_dots(path), title))
-    images = iio.imread(gif(frames, 60, 2), extension=".gif", index=None)
+    frames = [
+        (Dots.of(size / 10 * triangle, np.arange(3)), f"epoch {size}") for size in (1, 2, 3, 10)
+    ]
+    images = iio.imread(gif([frames]), extension=".gif", index=None)
     assert images.shape == (4, 640, 640, 3)
     # The last one has the scale that it would have alone; in the others the dots lie as they do.
-    alone = iio.imread(path, mode="RGB").astype(int)
+    alone = pixels(feature_map(*frames[-1])).astype(int)
     assert np.abs(images[-1].astype(int) - alone).mean() < 2
     widths = [spread(image) for image in images]
     np.testing.assert_allclose(np.array(widths[:3]) / widths[3], [0.1, 0.2, 0.3], atol=0.03)
+    # Side by side each run keeps a scale of its own.
+    small = [(Dots.of(dots.points / 1000, dots.labels), title) for dots, title in frames[::-1]]
+    both = iio.imread(gif([frames, small]), extension=".gif", index=None)
+    assert both.shape == (4, 520, 960, 3)
+    halves = [[spread(half) for half in np.split(image, 2, axis=1)] for image in both]
+    np.testing.assert_allclose(np.array(halves)[:, 1], np.array(halves)[::-1, 0], atol=12)
 
 
 def is_near(image, color):
@@ -120,20 +130,54 @@ def test_the_colours_of_ten_classes_differ_for_everybody():
         assert distance[~np.eye(10, dtype=bool)].min() > 6, kind
 
 
-def test_a_picture_carries_its_dots(tmp_path):
-    random, path = np.random.RandomState(0), tmp_path / "picture.png"
-    features, labels = random.normal(size=(25_000, 2)), random.randint(0, 4, 25_000)
+def test_dots_have_the_means_of_all_and_an_even_choice():
+    random = np.random.RandomState(0)
+    features, labels = random.normal(size=(25_000, 2)), random.randint(0, 4, 25_000) * 2
     centers = random.normal(size=(10, 2))
-    path.write_bytes(feature_map(features, labels, 10, "many", "a run", centers))
-    dots = read_dots(path)
-    assert identity_of(path) == "a run"
-    np.testing.assert_allclose(dots.points, features[::3], rtol=1e-6)
-    assert dots.labels.tolist() == labels[::3].tolist()
-    np.testing.assert_allclose(dots.centers, centers[:4], rtol=1e-6)
+    dots = Dots.of(features, labels, centers).thinned()
+    assert (dots.points == features[::3]).all() and (dots.labels == labels[::3]).all()
+    assert dots.classes.tolist() == [0, 2, 4, 6] and (dots.centers == centers[:8:2]).all()
+    means = [features[labels == j].mean(axis=0) for j in dots.classes]
+    np.testing.assert_allclose(dots.means, means)
+
+
+def test_names_that_are_cut_differ():
+    names = [f"handwriting-{j}" for j in "abc"] + [f"a long begin {j}, a long end" for j in "abc"]
+    short = short_names([*names, "short"])
+    assert len(set(short)) == 7 and short[-1] == "short"
+    assert max(map(len, short)) <= MAX_LETTERS
+
+
+def test_classes_of_one_colour_have_other_shapes():
+    points = np.random.RandomState(0).normal(size=(20, 2))
+    first, second = (
+        pixels(feature_map(Dots.of(points, np.full(20, j)), "", [" "] * 11)) for j in (0, 10)
+    )
+    blue = [is_near(image, COLORS[0]).sum() for image in (first, second)]
+    assert min(blue) > 100 and blue[1] > 1.3 * blue[0]
 
 
 def test_many_maps_fit_a_jpeg():
-    features, labels = np.random.RandomState(0).normal(size=(4, 2)), np.arange(4)
-    picture = stacked_feature_maps([(features, labels, 4, "run")] * 80)
+    dots = Dots.of(np.random.RandomState(0).normal(size=(4, 2)), np.arange(4))
+    picture = stacked_feature_maps([(dots, "run")] * 80)
     with Image.open(io.BytesIO(picture)) as image:
         assert image.height < 65_500 and image.width > 1000
+
+
+def test_the_tints_are_what_the_classifier_answers():
+    """Away from the dots; and what is wrong has a black edge."""
+    weight, bias = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]]), np.array([0.0, 0.5, -1.0])
+    points = np.array([[-4.0, -4.0], [4.0, 4.0], [4.0, -4.0]])
+    panel = regions.Panel(
+        Dots.of(points, np.arange(3), points / 2), np.array([0, 0, 1], bool), weight, bias,
+        np.ones(3), "a run",
+    )  # fmt: skip
+    image = pixels(regions.who_answers_what([panel], [" "] * 3)).astype(float)
+    tints = 255 * (1 - regions.TINT * (1 - class_colors(3)))
+    found = np.abs(image[:, :, None] - tints).max(axis=-1) < 2
+    # In the square of side 8 * 1.06 each class has the share of it that the equations say.
+    side = np.linspace(-4.24, 4.24, 400)
+    places = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    wanted = np.bincount((places @ weight.T + bias).argmax(axis=1)) / len(places)
+    shares = found.sum(axis=(0, 1)) / found.sum()
+    np.testing.assert_allclose(shares, wanted, atol=0.03)

@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import re
-from html import unescape
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -23,16 +23,29 @@ EVIL = [
 ]
 
 
-class Parsed:
-    """The data of a page, and its title; nothing in it may need another file."""
+OURS = re.findall(r"<(\w+)", page.TEMPLATE.read_text(encoding="utf-8").partition("const $")[0])
+
+
+class Parsed(HTMLParser):
+    """A page, whose elements are ours, whatever the names are; nothing in it may need another
+    file."""
 
     def __init__(self, content):
-        text = content.decode()
-        assert not re.findall(r"<[^>]*\b(?:src|href)=", text)
-        (data,) = re.findall(r'<script type="application/json">(.*?)</script>', text, re.S)
-        self.data = json.loads(data)
-        self.title = unescape(re.search("<title>(.*?)</title>", text)[1])
+        super().__init__()
+        self.tags, self.texts, self.inside = [], {}, ""
+        self.feed(content.decode())
+        assert self.tags == OURS
+        self.title = self.texts["title"]
+        self.data = json.loads(self.texts["application/json"])
         (self.first, *_) = self.data["sets"]
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        assert not {"src", "href"} & {name for name, _ in attrs}
+        self.inside = dict(attrs).get("type", tag)
+
+    def handle_data(self, text):
+        self.texts[self.inside] = self.texts.get(self.inside, "") + text.strip()
 
     def places(self, packed):
         """Between 0 and 1."""
@@ -50,12 +63,16 @@ def answers(count, names=EVIL, images=None, centers=True):
     if not centers:
         del found["nearest center"]
     return {
-        "dots": Dots(random.normal(size=(count, 2)), labels, random.normal(size=(len(names), 2))),
+        "dots": Dots.of(
+            random.normal(size=(count, 2)),
+            labels,
+            random.normal(size=(len(names), 2)) if centers else None,
+        ),
         "images": np.zeros((count, 1, 28, 28), np.uint8) if images is None else images,
         "found": found,
-        "distances": random.uniform(size=(count, 2)) if centers else None,
+        "distances": {"distance to own center": random.uniform(size=count)} if centers else {},
         "names": names,
-        "title": "a <title> & </title>",
+        "title": "DATA <title> & </title>",
     }
 
 
@@ -87,7 +104,7 @@ def test_names_are_kept_as_they_are():
     for column, answer in arguments["found"].items():
         right = answer == arguments["dots"].labels
         assert rows[column] == [f"{EVIL[answer[i]]} {'✓' if right[i] else '✗'}" for i in shown]
-    own = [arguments["distances"][i, 1] for i in shown]
+    own = [arguments["distances"]["distance to own center"][i] for i in shown]
     np.testing.assert_allclose(np.array(rows["distance to own center"], float), own, rtol=1e-3)
 
 
@@ -104,8 +121,7 @@ def test_of_too_many_images_the_wrong_ones_go_first(monkeypatch, most, wrong):
 
 def test_a_network_without_centers_has_a_page():
     arguments = answers(50, centers=False)
-    none = arguments["dots"]._replace(centers=np.empty((0, 2)))
-    shown = made(**{**arguments, "dots": none}).first
+    shown = made(**arguments).first
     assert not [column for column in shown["rows"] if "center" in column]
     assert [kind["name"] for kind in shown["kinds"]] == ["wrong by class prediction (5)"]
     assert shown["frames"][0]["centers"] == ""
@@ -144,7 +160,7 @@ def frames(count, images, classes=10):
     random = np.random.RandomState(images)
     labels = np.arange(images) % classes
     return [
-        (Dots(random.normal(k, 1, (images, 2)), labels, random.normal(k, 1, (classes, 2))),
+        (Dots.of(random.normal(k, 1, (images, 2)), labels, random.normal(k, 1, (classes, 2))),
          f"run\nepoch {k}: accuracy 0.{k}")
         for k in range(count)
     ]  # fmt: skip
@@ -173,6 +189,9 @@ def test_the_dots_lie_where_the_gif_has_them():
         assert frame["title"] == title
         for places, key in ((dots.points, "dots"), (dots.centers, "centers")):
             np.testing.assert_allclose(low + side * parsed.places(frame[key]), places, atol=1e-3)
+        medians = [np.median(dots.points[dots.labels == j], axis=0) for j in frame["named"]]
+        assert frame["named"] == list(range(10))
+        np.testing.assert_allclose(low + side * parsed.places(frame["names"]), medians, atol=1e-3)
 
 
 def test_the_same_page_has_the_same_bytes():

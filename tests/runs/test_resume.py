@@ -1,6 +1,7 @@
 """Nothing is lost: kills, signals, full disks, other processes, and what --resume makes of them."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import random
@@ -70,7 +71,7 @@ def killed(argv, cwd, operation):
 def results(folder, prefix="center-loss"):
     """All that a run leaves, without the timings."""
     files = {}
-    for path in folder.glob(f"*/{prefix}-*"):
+    for path in (*folder.glob(f"*/{prefix}-*"), *folder.glob(f"output/{prefix}/*")):
         if path.name.startswith("center-loss-second") and prefix == "center-loss":
             continue
         if path.suffix == ".csv":
@@ -297,7 +298,7 @@ def test_output_into_a_pipe_that_closes_early(folder, uninterrupted):
 
 
 def test_a_picture_that_is_gone_does_not_keep_a_run_from_its_end(two_epochs, tmp_path):
-    (tmp_path / "output" / "center-loss-test-epoch-0.png").unlink()
+    (tmp_path / "output" / "center-loss" / "test-epoch-0.png").unlink()
     flags = ("--train", "--center_loss", "--resume", "--data_dir", "digits", "--epochs", 3)
     assert two_epochs(*flags).status == 0
 
@@ -336,7 +337,16 @@ def test_what_a_record_says(two_epochs):
     assert second.started_from == origin
 
 
-def test_pictures_of_a_run_elsewhere_are_said_to_be_replaced(cli, tmp_path):
+def test_pictures_of_a_run_elsewhere_are_never_replaced(cli, tmp_path):
+    """But those of a run that is there no more are, and nobody trains beside another."""
     flags = ("--train", "--data_dir", "digits", "--plotting", *QUICK)
     assert "replaces" not in cli(*flags).out
+    before = snapshot(tmp_path / "output")
+    done = cli(*flags, "--ckpt_dir", "other")
+    assert_one_line(done, "output has the pictures of softmax-loss in", "choose another --prefix")
+    with open("output/.softmax-loss.lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert_one_line(cli(*flags), "another process is training softmax-loss in output")
+    assert snapshot(tmp_path / "output") == before
+    shutil.rmtree(tmp_path / "ckpt")
     assert "a new run replaces the old one" in cli(*flags, "--ckpt_dir", "other").out
