@@ -172,6 +172,7 @@ def test_devices_are_not_read(trained, tmp_path, name):
 def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
     for name in ("ckpt/center-loss-resume.params.new", "output/center-loss/test-epoch-0.png"):
         path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
         if kind == "pipe":
             os.mkfifo(path)
         else:
