@@ -58,10 +58,12 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     seconds = time.perf_counter() - began
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
-    if trained.record and trained.record.chooser == "test" and trained.record.same_data(dataset):
+    record = trained.record
+    picked = record and record.same_data(dataset) and record.chooser == "test"
+    if picked and len(record.history) > 1:
         say(
-            f"The best of {len(trained.record.history)} epochs was picked on these test images, so "
-            "this is a little high; a folder val/ would pick it without them"
+            f"Epoch {record.best.epoch} was picked on these test images, so this is a little high; "
+            "a folder val/ would pick it without them"
         )
     rows = confusion(dataset.test.labels, answers.found[method], dataset.names)
     if len(rows) <= MAX_PRINTED:
