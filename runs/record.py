@@ -175,7 +175,8 @@ class Record:
     def identity(self):
         """A few digits that tell this run's pictures from those of another of its name."""
         usual = vars(Recipe())  # not counted, so that a new flag with its default changes nothing
-        flags = {name: value for name, value in vars(self.recipe).items() if value != usual[name]}
+        known = {**self.recipe.flags(), "second": self.recipe.second}  # what a record gives back
+        flags = {name: value for name, value in known.items() if value != usual[name]}
         return sha256(dump([flags, self.dataset.sha256, to_json(self.started_from)]))[:16]
 
     def same_data(self, dataset):

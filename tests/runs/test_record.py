@@ -43,6 +43,13 @@ def test_what_is_written_comes_back():
     assert read == record and read.to_bytes() == record.to_bytes()
 
 
+def test_a_run_that_goes_on_knows_its_pictures():
+    """Also where it was begun by --train --center_loss --second_train."""
+    for flags in ({"center_loss": True}, {"prepare": "mnist", "lmbd": 0.1}):
+        record = dataclasses.replace(new_record(), recipe=Recipe(second=True, **flags))
+        assert Record.from_bytes(record.to_bytes()).identity == record.identity
+
+
 def test_a_missing_field_takes_its_default():
     row = json.loads(new_record().to_bytes())
     del row["checksum"], row["format"], row["flags"]["lmbd"], row["best"]["distances"]
