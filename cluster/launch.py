@@ -13,8 +13,11 @@ import sys
 import time
 
 from process import arguments
+from process.console import note
+from process.errors import SIGNALS
 
 END_WITHIN = 10  # seconds in which a process ends in its own way after a signal
+KEPT = "finished epochs are kept, and the same command with --resume goes on"
 
 
 def main():
@@ -31,15 +34,19 @@ def main():
     places = [("scheduler", None)]
     places += [(role, args.hosts[i % len(args.hosts)]) for i, role in enumerate(roles)]
     processes = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for signum in SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, lambda number, _: sys.exit(128 + number))
     try:
         for role, host in places:
             processes.append(
                 start([args.script, *args.flags], {**variables, "DMLC_ROLE": role}, host)
             )
         return wait(places, processes)
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    except SystemExit:
+        if args.hosts != [None]:  # whose last words ssh does not bring
+            note(f"launch: interrupted; {KEPT}")
+        raise
     finally:
         end(processes)
 
@@ -91,12 +98,12 @@ def wait(places, processes):
         for (role, host), process in zip(places, processes):
             status = process.poll()
             if status:
+                who = "the scheduler" if role == "scheduler" else f"a {role}"
                 where = f" on {host}" if host else ""
                 how = f"status {status}" if status > 0 else f"signal {-status}"
-                print(
-                    f"launch: error: a {role}{where} (process {process.pid}) ended with {how}, "
-                    "so all end",
-                    file=sys.stderr,
+                note(
+                    f"launch: error: {who}{where} (process {process.pid}) ended with {how}, so "
+                    f"all end; {KEPT}"
                 )
                 return max(status, 1)
         time.sleep(0.1)
@@ -105,7 +112,8 @@ def wait(places, processes):
 
 def end(processes):
     """End those that still run: MXNet would wait for the others for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             if process.poll() is None:

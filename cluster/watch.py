@@ -1,7 +1,8 @@
-"""End this process where it would wait for another one for ever, which MXNet does.
+"""End this process when another one of the cluster has died: MXNet would wait for it for ever.
 
-Servers and workers send heartbeats to the scheduler, which answers each: it hears of all others,
-and these hear of the scheduler alone. It ends when one of them has, and then all others do.
+Servers and workers send heartbeats to the scheduler, which answers each. So the scheduler hears of
+all others, and they hear of the scheduler alone. It ends when one of them has died, and they end
+when it has.
 """
 
 import contextlib
@@ -25,12 +26,13 @@ VARIABLES = {
     "DMLC_NUM_SERVER": NUMBER,
     "DMLC_NUM_WORKER": NUMBER,
 }
-# Seconds, and how often in a row, once a second, a process is found silent until it counts as dead:
-# one that was suspended, as by Ctrl-Z, finds all others silent at first.
-SILENT, TIMES = 6, 3
+SILENT = 6  # seconds without a heartbeat
+# How often in a row, once a second, a process must be found silent to count as dead: one that was
+# suspended, as by Ctrl-Z, finds all others silent at first.
+TIMES = 3
 NOTE_AFTER, MEET_WITHIN = 15, 300  # seconds for all to come
 LEAVE_WITHIN = 20
-# Seconds after a signal: rank 0 ends in its own way, for which it may need the others.
+# Seconds after a signal. Rank 0 ends after its step, for which it may need the others.
 LEADER_ENDS_WITHIN, OTHERS_END_AFTER = 5, 3
 AGAIN = "finished epochs are kept; start all processes again, with --resume"
 
@@ -45,7 +47,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         for name, pattern in VARIABLES.items():
             value = os.environ.get(name, "")
-            if not re.fullmatch(pattern, value):
+            if not re.fullmatch(pattern, value) or (pattern == NUMBER and int(value) >= 2**16):
                 raise UserError(
                     f"--kvstore dist_sync and dist_async need {name}, which is {value!r}: start "
                     "all with 'python -m cluster.launch', see docs/several_machines.md"
@@ -75,9 +77,10 @@ class Watch(threading.Thread):
             try:
                 socket.create_server((address, self.port)).close()
             except OSError as error:
+                fault = os.strerror(error.errno)
                 raise UserError(
-                    f"the scheduler cannot be at {self.host}:{self.port} ({error.strerror}): "
-                    "change DMLC_PS_ROOT_URI or DMLC_PS_ROOT_PORT"
+                    f"the scheduler cannot be at {self.host}:{self.port} ({fault}): change "
+                    "DMLC_PS_ROOT_URI or DMLC_PS_ROOT_PORT"
                 ) from error
         elif "DMLC_INTERFACE" not in os.environ:
             os.environ.setdefault("DMLC_NODE_HOST", own_address(address, self.port))
@@ -91,7 +94,7 @@ class Watch(threading.Thread):
                     signal.signal(signum, lambda *_: None)  # heard by the pipe alone
 
     def leave(self):
-        """Ask no more, as the kvstore will go; it must do so in time."""
+        """Ask no more, because the kvstore goes, and see that it does so in time."""
         with self.lock:
             self.handle, self.left = None, True
 
@@ -102,7 +105,7 @@ class Watch(threading.Thread):
             if select.select([self.signals], [], [], 1)[0]:
                 self.end_after_signal(os.read(self.signals, 1)[0])
             with self.lock:
-                met = met or bool(self.silent_for(-1))  # which are all, once they are there
+                met = met or bool(self.silent_for(-1))  # then all others count as silent
                 dead = self.silent_for(SILENT)
             waited, leaving = waited + (not met), leaving + self.left
             silent = silent + 1 if dead else 0
@@ -116,7 +119,7 @@ class Watch(threading.Thread):
                 self.end("another process ended while all were leaving; what was trained is kept")
 
     def silent_for(self, seconds):
-        """Of whom nothing was heard for these seconds, by name; nobody before all have met."""
+        """The names of those not heard of for so many seconds; none before all have met."""
         from mxnet.base import _LIB
 
         count = ctypes.c_int(0)
