@@ -281,7 +281,8 @@ def new_parser():
         "the centers stay fixed, and the new run is called <prefix>-second", action="store_true")
     add(group, "--test", "evaluate the best network of a run on the test set", action="store_true")
     add(group, "--compare", "evaluate runs on both sets by both methods, print tables, and draw "
-        "their feature maps one under the other", type=arguments.part_of_file_names, nargs="+",
+        "their feature maps one under the other, which class they answer where (two features), and "
+        "their epochs side by side (--plotting)", type=arguments.part_of_file_names, nargs="+",
         metavar="PREFIX")
     add(group, "--predict", "print the class of each image: files, or folders of them", nargs="+",
         metavar="PATH", type=arguments.path)
@@ -326,7 +327,8 @@ def new_parser():
     group = parser.add_argument_group("evaluation and pictures")
     add(group, "--eval_method", "find the class of an image by class prediction (softmax), or by "
         "the nearest center (knn)")
-    add(group, "--plotting", "draw the features of each epoch, and GIFs of them")
+    add(group, "--plotting", "draw the features of each epoch, and GIFs of them; with --test those "
+        "of the test set, whose answers and distances <prefix>-test.features.csv has as numbers")
     add(group, "--unknown", "with --test: measure how well these images, which belong to no class, "
         "are told from the test images; images, a folder of them, or an IDX file", metavar="PATH",
         type=arguments.path)
