@@ -33,7 +33,6 @@ def draw(flags):
     import numpy as np
 
     from pictures.drawn import read_drawn
-    from pictures.feature_maps import grid
     from process.files import write_atomically
     from runs.run import Run
     from utils import tightness
@@ -54,6 +53,21 @@ def draw(flags):
     write_atomically(path, grid(panels))
     header = ("lmbd", "class prediction", "KNN search", "tightness")
     return f"{table(header, rows)}\nPicture: {path}"
+
+
+def grid(panels):
+    """Draw feature maps, each Dots with a title, two in a row, on scales of their own: a PNG."""
+    from pictures.feature_maps import FRAME_INCHES, draw_dots
+    from pictures.figure import new_figure, own_style, to_bytes
+
+    def drawn():
+        rows = -(-len(panels) // 2)
+        figure = new_figure(FRAME_INCHES * 2, FRAME_INCHES * rows)
+        for axes, (dots, title) in zip(figure.subplots(rows, 2).ravel(), panels):
+            draw_dots(axes, dots, title)
+        return to_bytes(figure)
+
+    return own_style(drawn)()
 
 
 def prefix_of(prefix, lmbd):

@@ -127,20 +127,6 @@ def stacked_feature_maps(panels, names=None):
     return to_bytes(figure, "jpg")
 
 
-@own_style
-def grid(panels):
-    """Draw feature maps, two in a row, each on a scale of its own: a PNG.
-
-    `panels` are as for `stacked_feature_maps`.
-    """
-    rows = -(-len(panels) // 2)
-    figure = new_figure(FRAME_INCHES * 2, FRAME_INCHES * rows)
-    axes = figure.subplots(rows, 2).ravel()
-    for one, (dots, title) in zip(axes, panels):
-        draw_dots(one, dots, title)
-    return to_bytes(figure)
-
-
 def draw_dots(axes, dots, title, names=None):
     """Draw a feature map into `axes`."""
     points, labels, centers = dots.points, dots.labels, dots.centers
