@@ -65,6 +65,7 @@ def parse():
     parser.add_argument("--address", help="of this machine, for --hosts: how they reach it")
     parser.add_argument("script", help="main.py")
     parser.add_argument("flags", nargs="...", help="its flags")
+    parser.error = wrong
     args = parser.parse_args(sys.argv[1:])
     if (args.address is None) != (args.hosts == [None]):
         parser.error("--hosts and --address go together")
@@ -78,6 +79,11 @@ def parse():
     before = sys.argv[1 : len(sys.argv) - len(args.flags)]
     args.started_by = shlex.join(["python", "-m", "cluster.launch", *before])
     return args
+
+
+def wrong(text):
+    note(f"launch: error: {text} (see --help)")
+    sys.exit(2)
 
 
 def start(command, variables, host):

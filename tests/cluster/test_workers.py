@@ -278,6 +278,13 @@ def test_machines_are_reached_by_ssh(tmp_path):
     assert (tmp_path / "ckpt" / "center-loss.json").exists()
 
 
+def test_hosts_need_an_address():
+    command = [sys.executable, "-m", "cluster.launch", "--hosts", "one", "main.py", "--train"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "launch: error: --hosts and --address go together (see --help)\n"
+
+
 def test_without_the_launcher_a_line_says_so(tmp_path):
     assert_one_line(run("--train", "--kvstore", "dist_sync", cwd=tmp_path), "cluster.launch")
 
