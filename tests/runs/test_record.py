@@ -50,6 +50,14 @@ def test_a_run_that_goes_on_knows_its_pictures():
         assert Record.from_bytes(record.to_bytes()).identity == record.identity
 
 
+def test_another_processor_is_worth_a_warning_and_another_commit_is_not():
+    known = Surroundings({"python": "3.11.7"}, "1", ["cpu(0)"], "a processor", "c1f99e2")
+    unknown = dataclasses.replace(known, processor=None, commit=None)
+    now = dataclasses.replace(known, processor="another", commit="4e60a66")
+    assert list(known.differences(now)) == [("processor", "a processor", "another")]
+    assert not [*unknown.differences(now), *known.differences(known)]
+
+
 def test_a_missing_field_takes_its_default():
     row = json.loads(new_record().to_bytes())
     del row["checksum"], row["format"], row["flags"]["lmbd"], row["best"]["distances"]
