@@ -1,7 +1,6 @@
 """Image sets, read whole into memory as uint8, and the batches cut from them."""
 
 import itertools
-import math
 import os
 from pathlib import Path
 
@@ -10,7 +9,17 @@ import numpy as np
 
 import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
-from datasets.dataset import DEFAULT, SPLITS, Dataset, Split, check_dataset, edge_of
+from datasets.dataset import (
+    DEFAULT,
+    SPLITS,
+    Dataset,
+    Reading,
+    Split,
+    check_dataset,
+    edge_of,
+    is_uneven,
+)
+from process.console import warn
 from process.errors import UserError, check_signals
 from recipe import MODELS
 
@@ -18,18 +27,21 @@ SECONDS_TO_TRY = 15  # how long `auto` lets a download take
 COPIED_AT_ONCE = 2**21  # pixels of images that wait for their step
 
 
-def load_dataset(dataset, data_dir, network=DEFAULT):
+def load_dataset(dataset, data_dir, network=DEFAULT, reading=None):
     """Load a set by name, or from a folder.
 
     Parameters
     ----------
     dataset : str
-        One of `READERS`. See `runs.trained.choose_dataset` for what a run decides.
+        ``auto``, or one of `READERS`. See `runs.trained.choose_data` for what a run decides.
     data_dir : str or None
-        A folder with four IDX files, or with a folder of images for each class; it goes before
-        `dataset`.
+        A folder with four IDX files, with a folder of images for each class, or with a table; it
+        goes before `dataset`.
     network : recipe.Network
-        Labels must lie in [0, num_classes); images of folders are brought to its size and colour.
+        Labels must lie in [0, num_classes).
+    reading : datasets.dataset.Reading, optional
+        How trained runs read their data; without it the set is to be trained on, and images of
+        folders are brought to the network's size and colour.
 
     Returns
     -------
@@ -40,13 +52,19 @@ def load_dataset(dataset, data_dir, network=DEFAULT):
     UserError
         The data cannot be had, is damaged, or does not fit.
     """
+    to_train = reading is None
     if data_dir is not None:
-        name = os.fsencode(os.path.basename(os.path.realpath(data_dir))).decode(errors="replace")
-        loaded = read_folder(Path(data_dir), name, network)
+        loaded = read_folder(Path(data_dir), reading or Reading.to_train(network))
     else:
-        loaded = READERS[dataset]()
-    check_dataset(loaded, network)
+        loaded = read_named(dataset)
+    check_dataset(loaded, network, to_train)
+    loaded = loaded.as_bytes()
     check_smallest(loaded, network)
+    if to_train and is_uneven(loaded.train.labels):
+        warn(
+            f"{loaded.name}: a class has ten times as many images as another, and accuracies are "
+            "those of all images: see each class in --test"
+        )
     return loaded
 
 
@@ -71,33 +89,29 @@ def takes(net, image_shape):
         return False
 
 
-def read_mnist(seconds=math.inf):
-    return read_folder(mnist.fetch(mnist.MNIST, seconds), "mnist")
+def read_named(name):
+    """A set that is downloaded, or comes with a package. For ``auto``, MNIST where it is there or
+    can be had in `SECONDS_TO_TRY`; otherwise, with a warning, the 5,000 images of it."""
+    if name == "auto":
+        try:
+            return Dataset("mnist", *read_idx(mnist.fetch(mnist.MNIST, SECONDS_TO_TRY)))
+        except UserError as error:
+            mnist5k.say_why(error)
+            name = "mnist5k"
+    return Dataset(name, *map(Split._make, READERS[name]()))
 
 
-def read_fashion_mnist():
-    return read_folder(mnist.fetch(mnist.FASHION_MNIST), "fashion_mnist")
+def read_idx(folder):
+    """Both parts of a folder with four IDX files."""
+    return [Split(*idx.read_split(folder, split)) for split in idx.NAMES]
 
 
-def read_mnist5k():
-    return Dataset("mnist5k", *map(Split._make, mnist5k.read()))
-
-
-def read_mnist_or_mnist5k():
-    """MNIST where it is there or can be had in `SECONDS_TO_TRY`; otherwise, with a warning, the
-    5,000 images of it."""
-    try:
-        return read_mnist(SECONDS_TO_TRY)
-    except UserError as error:
-        mnist5k.say_why(error)
-        return read_mnist5k()
-
-
-READERS = {  # by --dataset
-    "auto": read_mnist_or_mnist5k,
-    "mnist": read_mnist,
-    "fashion_mnist": read_fashion_mnist,
-    "mnist5k": read_mnist5k,
+# By --dataset: functions without arguments that give images (N, C, H, W) and labels (N,) of the
+# training set, and of the test set.
+READERS = {
+    "mnist": lambda: read_idx(mnist.fetch(mnist.MNIST)),
+    "fashion_mnist": lambda: read_idx(mnist.fetch(mnist.FASHION_MNIST)),
+    "mnist5k": mnist5k.read,
 }
 
 
@@ -107,24 +121,33 @@ def count_classes(data_dir):
     return {"num_classes": len(layouts.class_names(Path(data_dir)))} if counted else {}
 
 
-def read_folder(folder, name, network=DEFAULT):
+def name_of(data_dir):
+    """What a set is called that lies in a folder, or is a file."""
+    return os.fsencode(os.path.basename(os.path.realpath(data_dir))).decode(errors="replace")
+
+
+def read_folder(folder, reading):
     """Read the four IDX files of a folder, its folders of images, or a table."""
+    name = name_of(folder)
+    sets_apart = reading.sets_apart(name)
     if layouts.holds_images(folder):
-        parts, names = folders.read(
-            folder, network.image_size, network.color, network.prepare == "mnist"
-        )
+        parts, names = folders.read(folder, reading, sets_apart)
         train, test = (Split(*parts[split][:2]) for split in SPLITS)
         val = Split(*parts["val"][:2]) if "val" in parts else None
         return Dataset(name, train, test, names, parts["test"].files, val)
-    table = None if folder.is_dir() and layouts.holds_idx(folder) else tables.find(folder)
+    place = layouts.idx_folder(folder)
+    table = tables.find(folder) if folder.exists() and not place else None
     if table:
-        return Dataset(name, *map(Split._make, tables.read(table)))
+        train, test, without_test = tables.read(table, sets_apart)
+        if without_test:
+            layouts.say_what_is_test(folder, sets_apart)
+        return Dataset(name, Split(*train), Split(*test))
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder: --data_dir wants one with four IDX files, with a folder of "
             "images for each class, with mnist.npz, or with train.csv"
         )
-    return Dataset(name, *(Split(*idx.read_split(folder, split)) for split in idx.NAMES))
+    return Dataset(name, *read_idx(place or folder))
 
 
 # --- batches -----------------------------------------------------------------------------------

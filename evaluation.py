@@ -5,7 +5,7 @@ from typing import Dict, NamedTuple, Optional
 
 import numpy as np
 
-from datasets.dataset import SPLITS
+from datasets.dataset import SPLITS, is_uneven
 from inference.confusion import confusion
 from inference.unknown import tell_unknown
 from pictures.album import side_by_side
@@ -58,6 +58,10 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     seconds = time.perf_counter() - began
     say(f"{run.best} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
+    if is_uneven(dataset.train.labels) or is_uneven(dataset.test.labels):
+        right = answers.found[method] == dataset.test.labels
+        shares = [right[dataset.test.labels == j].mean() for j in np.unique(dataset.test.labels)]
+        say(f"Mean over classes: {np.mean(shares):.4f}")
     record = trained.record
     picked = record and record.same_data(dataset) and record.chooser == "test"
     if picked and len(record.history) > 1:

@@ -3,11 +3,12 @@
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import List, NamedTuple, Optional
+from dataclasses import dataclass, replace
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from process.console import note, printable
 from process.errors import UserError
 from recipe import Network
 
@@ -15,6 +16,27 @@ SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in wo
 DEFAULT = Network()
 LARGEST_SIDE = 10**4  # pixels of an image
 POLARITY = {True: "light on dark", False: "dark on light", None: "of mixed brightness"}
+
+
+class Reading(NamedTuple):
+    """How a data set is read: pictures become images of `shape` (C, H, W), and are prepared as
+    MNIST's digits were, or resized. A trained run has `names` for its classes, and `trained_on`
+    are those of the sets it knows; without, the set is to be trained on."""
+
+    shape: Tuple[int, int, int]
+    prepare: bool
+    names: Optional[list] = None
+    trained_on: tuple = ()
+
+    @classmethod
+    def to_train(cls, network):
+        """As a recipe.Network says."""
+        side = network.image_size
+        return cls((3 if network.color else 1, side, side), network.prepare == "mnist")
+
+    def sets_apart(self, name):
+        """Whether a set without test images is split, or all its images are the test set."""
+        return self.names is None or name in self.trained_on
 
 
 class Split(NamedTuple):
@@ -58,6 +80,35 @@ class Dataset:
     def shape(self):
         """That of an image, (C, H, W)."""
         return self.train.images.shape[1:]
+
+    def as_bytes(self):
+        """This set, checked by `check_dataset`, with pixels of 0 to 255 as uint8, labels as int32.
+
+        Where the brightest pixel is 16 or less, pixels of arrays are scaled. Raises UserError where
+        pixels are out of range, or no whole numbers.
+        """
+        parts = {"train": self.train, "test": self.test, "val": self.val}
+        parts = {split: part for split, part in parts.items() if part is not None}
+        largest = max(float(part.images.max()) for part in parts.values())
+        least = min(float(part.images.min()) for part in parts.values())
+        if not 0 <= least <= largest <= 255:
+            raise UserError(f"{self.name} has pixels outside 0 to 255")
+        factor = 255 / largest if 0 < largest <= 16 else 1
+        if factor != 1:
+            note(f"{printable(self.name)}: its brightest pixel is {largest:g}, so all are scaled")
+        return replace(
+            self, **{split: self.part_as_bytes(part, factor) for split, part in parts.items()}
+        )
+
+    def part_as_bytes(self, part, factor):
+        images, labels = part
+        if factor != 1 or images.dtype.kind == "f":
+            scaled = images * np.float32(factor)
+            images = np.rint(scaled)
+            broken = scaled[scaled != images]
+            if factor == 1 and len(broken):
+                raise UserError(f"{self.name} has {broken[0]:g} where whole numbers are wanted")
+        return Split(images.astype(np.uint8, copy=False), labels.astype(np.int32, copy=False))
 
     @functools.cached_property
     def classes(self):
@@ -104,7 +155,13 @@ def light_on_dark(edge):
     return None if 64 <= edge < 192 else bool(edge < 128)
 
 
-def check_dataset(dataset, network):
+def is_uneven(labels):
+    """Whether a class has ten times as many images as another."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return counts.max() >= 10 * counts.min()
+
+
+def check_dataset(dataset, network, to_train=True):
     """Raise UserError unless all parts have images of one size, and labels that the network has."""
     num_classes = network.num_classes
     as_is = (network.image_size, network.color) == (DEFAULT.image_size, DEFAULT.color)
@@ -121,16 +178,29 @@ def check_dataset(dataset, network):
     if dataset.val is not None:
         parts["validation"] = dataset.val
     for which, (_, labels) in parts.items():
-        if not len(labels):
-            raise UserError(f"{dataset.name}: the {which} set is empty")
-        if labels.max() >= num_classes:
-            raise UserError(
-                f"{dataset.name}: the {which} labels go up to {labels.max()}, so --num_classes "
-                f"must be at least {labels.max() + 1} (it is {num_classes})"
-            )
-        if labels.min() < 0:
-            raise UserError(f"{dataset.name}: a {which} label is {labels.min()}, below 0")
+        check_labels(f"{dataset.name}: ", which, labels, num_classes)
+    if to_train and not np.ptp(dataset.train.labels):
+        raise UserError(
+            f"{dataset.name}: all training images have the label {dataset.train.labels[0]:g}, "
+            "where two classes are needed"
+        )
     check_sizes(dataset)
+
+
+def check_labels(where, which, labels, num_classes):
+    """Raise UserError unless the labels are whole numbers of 0 to `num_classes` - 1."""
+    if not len(labels):
+        raise UserError(f"{where}the {which} set is empty")
+    broken = labels[labels != np.floor(labels)] if labels.dtype.kind == "f" else ()
+    if len(broken):
+        raise UserError(f"{where}a {which} label is {broken[0]:g}, which is no whole number")
+    if labels.max() >= num_classes:
+        raise UserError(
+            f"{where}the {which} labels go up to {labels.max():.0f}, so --num_classes "
+            f"must be at least {labels.max() + 1:.0f} (it is {num_classes})"
+        )
+    if labels.min() < 0:
+        raise UserError(f"{where}a {which} label is {labels.min():.0f}, below 0")
 
 
 def check_sizes(dataset):

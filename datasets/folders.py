@@ -1,7 +1,9 @@
 """People's own images: a folder a class, read in any format, size and mode."""
 
+import contextlib
 import functools
 import hashlib
+from multiprocessing import TimeoutError
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import List, NamedTuple, Optional
@@ -36,23 +38,27 @@ class Decoded(NamedTuple):
     fault: Optional[str] = None
 
 
-def read(folder, size, color, prepare=False):
-    """Read a data set of folders: a dict of Part, and the names of the classes.
+def read(folder, reading, sets_apart=True):
+    """Read a data set of folders, as a `dataset.Reading` says: a dict of Part, and the names of the
+    classes.
 
-    The parts are those of `layouts.list_splits`. Images are brought to `size` x `size` pixels, with
-    `color` of three channels, otherwise grey; with `prepare` they are prepared as MNIST's digits
-    were. Raises UserError where the folders are none of a set, or a class has no image.
+    The parts are those of `layouts.list_splits`. Raises UserError where the folders are none of a
+    set, or a class to be trained on has no image.
     """
-    files, names = list_splits(folder)
-    shape = (3 if color else 1, size, size)
-    splits = {split: read_files(classes, shape, prepare) for split, classes in files.items()}
+    files, names = list_splits(folder, reading.names, sets_apart)
+    splits = {
+        split: read_files(classes, reading.shape, reading.prepare)
+        for split, classes in files.items()
+    }
+    splits.setdefault("train", splits["test"])
     missing = np.setdiff1d(np.arange(len(names)), splits["train"].labels)
-    if len(missing):
+    if len(missing) and reading.names is None:
         raise UserError(
             f"the class {names[missing[0]]} in {folder} has no image that can be read and is left "
             "to train with"
         )
-    count_repeated(splits)
+    if "train" in files:
+        count_repeated(splits)
     return splits, names
 
 
@@ -105,10 +111,18 @@ def decode(paths, shape, prepare=False):
     bar = progress(total=len(paths), desc="reading images", unit=" images")
     # Unlike an executor it leaves what is not begun, and takes a tenth of the memory for a path.
     with quiet(), bar, ThreadPool(physical_cores()) as pool:
-        for one in pool.imap(read_it, paths):
-            check_signals()
+        found = pool.imap(read_it, paths)
+        for _ in paths:
+            yield next_of(found)
             bar.update()
-            yield one
+
+
+def next_of(results):
+    """The next result of a pool; raises Interrupted while it is waited for, if a signal comes."""
+    while True:
+        check_signals()
+        with contextlib.suppress(TimeoutError):
+            return results.next(timeout=0.2)
 
 
 def read_one(path, shape, prepare):

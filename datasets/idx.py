@@ -1,5 +1,6 @@
 """IDX files, MNIST's format: found by the names that people's files have, and read with care."""
 
+import contextlib
 import gzip
 import math
 import re
@@ -8,23 +9,26 @@ import zlib
 import numpy as np
 
 from process.console import note, printable
-from process.errors import UserError
-from process.files import read_file
+from process.errors import UserError, check_signals
+from process.files import open_regular
 
-BYTES, INTEGERS = 0x08, 0x0C
-DTYPES = {BYTES: np.dtype("u1"), INTEGERS: np.dtype(">i4")}
-IMAGES, LABELS = ((3, 4), (BYTES,)), ((1, 2), (BYTES, INTEGERS))  # axes, kinds: see `read_idx`
+DTYPES = {  # by IDX's codes
+    code: np.dtype(name)
+    for code, name in zip((8, 9, 0xB, 0xC, 0xD, 0xE), ("u1", "i1", ">i2", ">i4", ">f4", ">f8"))
+}
+IMAGES, LABELS = (3, 4), (1, 2)  # how many axes they may have
+AT_ONCE = 2**24  # bytes that are read between two looks for a signal
 NAMES = {"train": "train", "t10k": "(?:t10k|test)"}  # of a part, by MNIST's: in others' files
 WORDS = {"train": "training", "t10k": "test"}
 
 
 def read_split(folder, split):
-    """Images (N, C, H, W) uint8 and labels (N,) int32 of one of MNIST's two parts, by `NAMES`.
+    """Images (N, C, H, W) and labels (N,), of any type, of one of MNIST's two parts, by `NAMES`.
 
     Raises UserError where a file is missing or damaged, or where the two do not fit each other.
     """
     path, labels_path = (find_idx(folder, split, part) for part in ("images", "labels"))
-    images, labels = read_images(path), read_idx(labels_path, *LABELS)
+    images, labels = read_images(path), read_idx(labels_path, LABELS)
     if len(images) != len(labels):
         raise UserError(
             f"{path} has {len(images)} {WORDS[split]} images, but {len(labels)} labels are beside "
@@ -32,21 +36,30 @@ def read_split(folder, split):
         )
     if labels.ndim == 2:  # QMNIST has more columns
         labels = labels[:, :1].ravel()
-    return images, labels.astype(np.int32)
+    if labels.dtype.kind == "i" and labels.any() and not (labels % 2**24).any():
+        raise UserError(
+            f"{labels_path}: its labels are in the wrong byte order: IDX files are big-endian"
+        )
+    return images, labels
 
 
 def read_images(path):
-    """Images (N, C, H, W) uint8 of an IDX file; raises UserError where it has none."""
-    images = read_idx(path, *IMAGES)
+    """Images (N, C, H, W) of an IDX file; raises UserError where it has none."""
+    images = read_idx(path, IMAGES)
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.shape[3] not in (1, 3):
         raise UserError(f"{path}: its images have {images.shape[3]} channels instead of 1 or 3")
-    upright = (0, 3, 1, 2)
-    if path.name.startswith("emnist"):  # whose images lie on their side, and are mirrored
-        upright = (0, 3, 2, 1)
+    return upright(path, images.transpose(0, 3, 1, 2))
+
+
+def upright(path, images):
+    """The images (N, C, H, W) of a file, those of EMNIST turned: they lie on their side, and are
+    mirrored."""
+    if path.name.lower().startswith("emnist"):
+        images = images.transpose(0, 1, 3, 2)
         note(f"{printable(path)}: EMNIST's images are transposed, and are turned upright")
-    return np.ascontiguousarray(images.transpose(upright))
+    return np.ascontiguousarray(images)
 
 
 def find_idx(folder, split, part):
@@ -72,32 +85,43 @@ def find_idx(folder, split, part):
     return folder / found.popitem()[1]
 
 
-def read_idx(path, axes, kinds):
-    """Read an IDX file, packed by gzip or not, whatever its name says: an array of uint8, or of
-    big-endian int32.
+def read_idx(path, axes):
+    """Read an IDX file, packed by gzip or not, whatever its name says: an array of one of `DTYPES`.
 
-    `axes` are how many it may have, `kinds` which numbers, by IDX's codes. Raises UserError where
-    it is something else, or damaged.
+    `axes` are how many it may have. Raises UserError where it is something else, or damaged. It is
+    read as far as its header promises.
     """
     try:
-        content = read_file(path)
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with open_regular(path) as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            with gzip.GzipFile(fileobj=file) if packed else contextlib.nullcontext(file) as content:
+                return read_array(path, content, axes)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason})") from error
-    magic = content[:4]
-    known = len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in kinds and magic[3] in axes
-    start = 4 + 4 * magic[3] if known else 0
-    if not known or len(content) < start:
-        numbers = " or ".join("bytes" if kind == BYTES else "int32" for kind in kinds)
+
+
+def read_array(path, file, axes):
+    """The array of an IDX file that is open."""
+    magic = file.read(4)
+    known = len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in DTYPES and magic[3] in axes
+    sizes = file.read(4 * magic[3]) if known else b""
+    if not known or len(sizes) < 4 * magic[3]:
+        wanted = " axes, or ".join(map(str, axes))
         raise UserError(
-            f"{path} cannot be read: it is not an IDX file of {numbers} with "
-            f"{' axes, or '.join(map(str, axes))} axes"
+            f"{path} cannot be read: it is not an IDX file of numbers with {wanted} axes"
         )
-    shape = np.frombuffer(content[4:start], ">u4").tolist()
-    size = math.prod(shape) * DTYPES[magic[2]].itemsize
-    if len(content) - start != size:
-        fault = "truncated" if len(content) - start < size else "longer than that"
+    shape, dtype = np.frombuffer(sizes, ">u4").tolist(), DTYPES[magic[2]]
+    size = math.prod(shape) * dtype.itemsize
+    content = bytearray()
+    while len(content) <= size:  # by one more, which must not be there
+        check_signals()
+        piece = file.read(min(AT_ONCE, size + 1 - len(content)))
+        if not piece:
+            break
+        content += piece
+    if len(content) != size:
+        fault = "truncated" if len(content) < size else "longer than that"
         raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
-    return np.frombuffer(content, DTYPES[magic[2]], offset=start).reshape(shape)
+    return np.frombuffer(content, dtype).reshape(shape)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -9,10 +10,23 @@ from PIL import Image, ImageOps
 
 from process.files import read_file
 
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
+Image.init()
+FORMATS = {  # by the ends of names, where this Pillow reads them
+    end: form
+    for form, ends in (
+        ("PNG", ".png"), ("JPEG", ".jpg .jpeg .jpe .jfif"), ("BMP", ".bmp"), ("WEBP", ".webp"),
+        ("TIFF", ".tif .tiff"), ("GIF", ".gif"), ("AVIF", ".avif"),
+    )
+    for end in ends.split()
+    if form in Image.OPEN
+}  # fmt: skip
 MAX_PIXELS = 120_000_000  # more would take gigabytes to decode
+MANY_PIXELS = 2**24  # images of more are decoded one at a time, however many threads there are
 LARGE = 4096  # pixels of a side, above which an image is reduced before its mode is changed
 FAINT = 40  # differences of brightness below it are not seen
+
+
+ONE_AT_A_TIME = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -38,19 +52,23 @@ def open_image(path, mode, size):
                 raise ValueError(f"more than {MAX_PIXELS:,} pixels")
             full = image.size
             image.draft(mode, size)  # a JPEG need not be decoded whole
-            shrink = min(side // (4 * least) for side, least in zip(image.size, size))
-            if max(image.size) > LARGE and shrink > 1 and image.mode not in ("P", "1"):
-                image = reduced(image, shrink)
-            turned = ImageOps.exif_transpose(image)
-            if (turned.width > turned.height) != (image.width > image.height):
-                full = full[::-1]
-            return shown(turned, mode), full
+            many = image.width * image.height > MANY_PIXELS
+            with ONE_AT_A_TIME if many else contextlib.nullcontext():
+                shrink = min(side // (4 * least) for side, least in zip(image.size, size))
+                if max(image.size) > LARGE and shrink > 1:
+                    image = reduced(image, shrink)
+                turned = ImageOps.exif_transpose(image)
+                if (turned.width > turned.height) != (image.width > image.height):
+                    full = full[::-1]
+                return shown(turned, mode), full
     except Exception as error:  # decoders fail in many ways
         raise ValueError(f"{path} cannot be read as an image") from error
 
 
 def reduced(image, factor):
     """A smaller image that still knows how it is turned, and what is transparent in it."""
+    if image.mode in ("P", "1"):  # whose colours cannot be mixed
+        return image.resize([side // factor for side in image.size], Image.Resampling.NEAREST)
     deep = image.mode.startswith("I;")  # which Pillow does not reduce
     smaller = (image.convert("I") if deep else image).reduce(factor)
     smaller.info, smaller._exif = dict(image.info), image.getexif()

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 from datasets.images import FORMATS
@@ -32,14 +33,24 @@ def folders_in(folder):
     return [path for path in visible(folder) if path.is_dir()]
 
 
-def walk(folder, onerror=None):
-    """All visible files in a folder, however deep, sorted."""
-    found = []
-    for root, folders, names in os.walk(folder, onerror=onerror):
+def walk(folder):
+    """All visible files in a folder, however deep, sorted; links are followed. Raises UserError
+    where a folder in it cannot be read."""
+    found, seen = [], set()
+    for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         check_signals()
-        folders[:] = filter(is_visible, folders)
+        seen.add(os.path.realpath(root))
+        folders[:] = [
+            name
+            for name in folders
+            if is_visible(name) and os.path.realpath(os.path.join(root, name)) not in seen
+        ]
         found += [Path(root, name) for name in names if is_visible(name)]
     return sorted(found)
+
+
+def refuse(error):
+    raise UserError(f"{error.filename} cannot be read ({error.strerror})") from error
 
 
 def is_image(path):
@@ -49,13 +60,32 @@ def is_image(path):
 def holds_images(folder):
     """Whether a data set's folder has folders in it, and none of IDX's files."""
     with contextlib.suppress(OSError):
-        return not holds_idx(folder) and bool(folders_in(folder))
+        return idx_folder(folder) is None and bool(folders_in(folder))
     return False
 
 
-def holds_idx(folder):
+def idx_folder(folder):
+    """The folder with IDX's files, which torchvision puts into MNIST/raw; None where there is none.
+    Raises UserError where there are several."""
+    if not folder.is_dir():
+        return None
+    found = [path for path in (folder, *folder.glob("raw"), *folder.glob("*/raw")) if has_idx(path)]
+    if len(found) > 1 and found[0] != folder:
+        names = ", ".join(map(str, found))
+        raise UserError(f"{folder} has more than one data set ({names}): name one with --data_dir")
+    return found[0] if found else None
+
+
+def has_idx(folder):
     """Whether a folder has files that are named as IDX's are."""
-    return any(re.search(r"(images|labels)[-.]idx\d", path.name) for path in visible(folder))
+    return folder.is_dir() and any(
+        re.search(r"(images|labels)[-.]idx\d", path.name) for path in visible(folder)
+    )
+
+
+def same(name):
+    """A name as it is compared: macOS writes accents apart from their letters, others do not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def split_folders(folder):
@@ -81,16 +111,18 @@ def split_folders(folder):
 
 def class_names(folder):
     """The names of the classes, those of the folders of the training images, sorted; raises
-    UserError where there are not two or more, or where a name is no text."""
+    UserError where there are not two or more, or where a name is no text or another's."""
     root = split_folders(folder)["train"]
     names = [path.name for path in folders_in(root)]
     if len(names) < 2:
         raise UserError(
             f"{root} has {len(names)} folder(s) of images, but classes need two: "
-            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*; --data_dir may also be "
-            "the very file mnist.npz or train.csv"
+            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*"
+            + labels_in_a_table(folder)
         )
     for name in names:
+        if same(name).lower() == "unknown":
+            raise UserError(f"{root / name}: images that are refused are called unknown: rename it")
         try:
             name.encode()
         except UnicodeEncodeError as error:
@@ -98,14 +130,28 @@ def class_names(folder):
     return names
 
 
-def list_splits(folder):
+def labels_in_a_table(folder):
+    """A text about the table of a folder whose images have no folders of classes."""
+    tables = [path for path in visible(folder) if path.suffix.lower() in (".csv", ".npz")]
+    if not tables:
+        return ""
+    return (
+        f"; if {tables[0].name} holds the pixels, name it with --data_dir, and if it holds the "
+        "labels of images, move each of these to a folder of its class"
+    )
+
+
+def list_splits(folder, names=None, sets_apart=True):
     """Find the images of a data set: by part a list of paths for each class, and their names.
 
     They lie in ``train/<class>``, ``test/<class>`` and perhaps ``val/<class>``, however deep. Those
     of ``val`` are the test images where there is no ``test``; without both a tenth of every class
-    is set apart, the same as long as the files are. Raises UserError where the folders are others.
+    is set apart, the same as long as the files are, or, without `sets_apart`, all are the test
+    images. Where `names` of classes are given, others are refused, and some may be missing. Raises
+    UserError where the folders are others.
     """
-    names, folders = class_names(folder), split_folders(folder)
+    folders = split_folders(folder)
+    names = names or class_names(folder)
     unused = []
     if folders["train"] != folder:
         unused += [path for path in visible(folder) if path not in folders.values()]
@@ -115,30 +161,46 @@ def list_splits(folder):
     if "test" not in splits and "val" in splits:
         splits["test"] = splits.pop("val")
         say(printable(f"{folder} has no labelled test images: {folders['val']} is the test set"))
-    elif "test" not in splits:
+    elif "test" not in splits and sets_apart:
         splits["train"], splits["test"] = zip(*map(set_apart, splits["train"]))
-        say(
-            f"{printable(folder)} has no labelled test images: one image of {TEST_SHARE} of each "
-            "class is set apart as the test set, chosen by the names of the files"
-        )
+        say_what_is_test(folder, sets_apart)
+    elif "test" not in splits:
+        splits = {"test": splits["train"]}
+        say_what_is_test(folder, sets_apart)
     return splits, names
+
+
+def say_what_is_test(where, sets_apart):
+    """Say what the test set is of a data set that has none of its own."""
+    what = f"one image of {TEST_SHARE} of each class is set apart as the test set"
+    if not sets_apart:
+        what = "all labelled images are tested"
+    say(f"{printable(where)} has no labelled test images: {what}")
 
 
 def list_split(root, names, unused):
     """The images of each class in a part; what else is there is added to `unused`."""
-    there = {path.name: path for path in folders_in(root)}
-    strange = sorted(there.keys() - set(names))
+    there = {}
+    for path in folders_in(root):
+        if same(path.name) in there:
+            raise UserError(f"{there[same(path.name)]} and {path} have the same name: rename one")
+        there[same(path.name)] = path
+    wanted = list(map(same, names))
+    strange = sorted(there.keys() - set(wanted))
     if strange:
-        raise UserError(f"{root / strange[0]} holds images of a class without training images")
+        known = ", ".join(names[:20]) + ", ..." * (len(names) > 20)
+        raise UserError(
+            f"{there[strange[0]]} is a class without training images: the classes are {known}"
+        )
     unused += [path for path in visible(root) if not path.is_dir()]
-    classes = [walk(there[name]) if name in there else [] for name in names]
+    classes = [walk(there[name]) if name in there else [] for name in wanted]
     unused += [path for paths in classes for path in paths if not is_image(path)]
     return [list(filter(is_image, paths)) for paths in classes]
 
 
 def set_apart(paths):
-    """Take a tenth of the images of a class away, for the test: two lists."""
+    """Take a tenth of the images of a class away, for the test: two lists. The only one stays."""
     # An order that has nothing to do with the names of the files and never changes.
     mixed = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(path.name)).digest())
-    count = max(1, len(paths) // TEST_SHARE)
+    count = max(1, len(paths) // TEST_SHARE) if len(paths) > 1 else 0
     return sorted(mixed[count:]), sorted(mixed[:count])

@@ -1,112 +1,190 @@
-"""MNIST and sets like it as beginners have them: Keras' mnist.npz, and Kaggle's train.csv."""
+"""Sets of arrays and tables: Keras' mnist.npz and files like it, Kaggle's train.csv and its kin."""
 
+import io
+import itertools
+import re
 import warnings
-from pathlib import Path
+import zipfile
 
 import numpy as np
 
-from datasets.layouts import TEST_SHARE
-from process.console import printable, say
-from process.errors import UserError
+from datasets import layouts
+from datasets.idx import upright
+from process.errors import UserError, check_signals
+from process.files import open_regular
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")  # of Keras' files
-COLUMNS_OF_TRAINING = ("train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
+# What the names of arrays, or of files with one array each, say of them.
+PARTS = {"train": "train", "test": "test|t10k"}
+KINDS = {"images": "x|imgs?|images?", "labels": "y|labels?"}
+ARRAYS = tuple((part, kind) for part in PARTS for kind in KINDS)
+FIRST = ("mnist.npz", "train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
+LABELS = ("label", "class", "target", "y")  # columns of a table
+NO_PIXELS = ("", "id", "index", "unnamed: 0")
+ROWS_AT_ONCE = 1000  # that are read between two looks for a signal
+MAX_BYTES = 2**33  # of an unpacked .npz file
 
 
 def find(folder):
-    """The file of a data set in a folder, or the folder itself where it is such a file; None where
-    there is none. Raises UserError where there are several, none of which is called mnist.npz."""
+    """The files of a data set in a folder, or the folder itself where it is such a file; none where
+    there is none. Raises UserError where there are several sets."""
     if folder.is_file():
-        return folder if folder.suffix.lower() in (".npz", ".csv") else None
-    for name in ("mnist.npz", *COLUMNS_OF_TRAINING):
-        if (folder / name).is_file():
-            return folder / name
-    arrays = sorted(filter(Path.is_file, folder.glob("*.npz")))
-    if len(arrays) > 1:
-        names = ", ".join(path.name for path in arrays)
-        raise UserError(
-            f"{folder} has more than one data set ({names}): name one, as --data_dir {arrays[0]}"
-        )
-    return arrays[0] if arrays else None
+        return [folder] if folder.suffix.lower() in (".npz", ".csv") else []
+    files = [path for path in layouts.visible(folder) if path.is_file()]
+    for name in FIRST:
+        if folder / name in files:
+            return [folder / name]
+    arrays, tables = (
+        [path for path in files if path.suffix.lower() == end] for end in (".npz", ".csv")
+    )
+    if {array_of(path.stem) for path in arrays} >= set(ARRAYS):
+        return arrays
+    found = arrays or [path for path in tables if "train" in path.name.lower()] or tables
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(f"{folder} has more than one data set ({names}): name one with --data_dir")
+    return found
 
 
-def read(path):
-    """Both parts of a set: grey images (N, 1, H, W) uint8 and labels (N,) int32 of each.
+def array_of(name):
+    """Which of `ARRAYS` a name stands for, part of which may be None."""
+    words = re.split("[-_. ]", name.lower())
+    return tuple(
+        next((key for key, like in each.items() if any(re.fullmatch(like, w) for w in words)), None)
+        for each in (PARTS, KINDS)
+    )
 
-    It is an .npz file with the arrays `ARRAYS`; or a CSV file with a header, whose first column is
-    the label and whose others are the pixels of a square image, of 0 to 255. Beside the latter a
-    file whose name has ``test`` for ``train`` may hold labelled test images; without it a tenth of
-    every class is set apart. Raises UserError where the file is something else, or damaged.
+
+def read(paths, sets_apart=True):
+    """Both parts of a set: grey or RGB images (N, C, H, W) and labels (N,) of any numbers.
+
+    `paths` are .npz files with the arrays of a training and a test set; or a CSV file with a label
+    and the pixels of a square image in each row. Beside the latter a file whose name has ``test``
+    for ``train`` may hold labelled test images; without it one of `layouts.TEST_SHARE` of each
+    class is set apart or, without `sets_apart`, all images are both. The third value says whether
+    there was none. Raises UserError where the files are something else, or damaged.
     """
+    path = paths[0]
     if path.suffix.lower() == ".npz":
-        return read_npz(path)
+        return (*read_npz(paths), False)
     train = read_csv(path)
     beside = path.with_name(path.name.replace("train", "test"))
-    if beside != path and beside.is_file() and first_column(beside) == first_column(path):
-        return train, read_csv(beside)
-    say(
-        f"{printable(path.parent)} has no labelled test images: one image of {TEST_SHARE} of each "
-        "class is set apart as the test set"
-    )
-    return hold_out(*train)
+    if beside != path and beside.is_file() and width(beside) == width(path):
+        return train, read_csv(beside), False
+    return (*(hold_out(*train) if sets_apart else (train, train)), True)
 
 
-def read_npz(path):
-    """Both parts of a file of Keras."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS}
-    except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
+def read_npz(paths):
+    """Both parts of one file with four arrays, or of four files with one each."""
+    arrays = {}
+    for path in paths:
+        try:
+            with open_regular(path) as file:
+                unpacked = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
+                if unpacked > MAX_BYTES:
+                    raise ValueError(f"it has {unpacked:,} bytes, more than {MAX_BYTES:,}")
+                file.seek(0)
+                for name, array in np.load(file, allow_pickle=False).items():
+                    arrays[array_of(name if len(paths) == 1 else path.stem)] = np.array(array)
+        except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
+            raise UserError(f"{path} cannot be read ({error})") from error
+    if not arrays.keys() >= set(ARRAYS):
         raise UserError(
-            f"{path} cannot be read: a data set in this format has {', '.join(ARRAYS)} ({error})"
-        ) from error
+            f"{paths[0]} cannot be read: a data set in this format has the arrays x_train, "
+            "y_train, x_test, y_test"
+        )
     return tuple(
-        as_split(path, arrays[f"x_{part}"], arrays[f"y_{part}"]) for part in ("train", "test")
+        as_split(paths[0], arrays[part, "images"], arrays[part, "labels"]) for part in PARTS
     )
 
 
 def read_csv(path):
     """A part from a table with a label and the pixels of an image in each row."""
     try:
-        with warnings.catch_warnings():
+        with open_regular(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a table without rows
-            rows = np.loadtxt(path, np.float32, delimiter=",", skiprows=1, ndmin=2)
+            labels, pixels = read_rows(io.TextIOWrapper(file, "utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read: its rows must be a label and pixels ({error})"
         ) from error
-    broken = rows[(rows != np.round(rows)) | (np.abs(rows) > 2**24)]  # what float32 holds exactly
-    if len(broken):
-        raise UserError(f"{path} has {broken[0]:g} where whole numbers are wanted")
-    side = round(max(rows.shape[1] - 1, 0) ** 0.5)
-    if not rows.size or side**2 != rows.shape[1] - 1:
+    side = round(pixels.shape[1] ** 0.5)
+    if not pixels.size or side**2 != pixels.shape[1]:
         raise UserError(f"{path} has no rows of a label and the pixels of a square")
-    rows = rows.astype(np.int32)
-    return as_split(path, rows[:, 1:].reshape(-1, side, side), rows[:, 0])
+    return as_split(path, pixels.reshape(-1, side, side), labels)
+
+
+def read_rows(text):
+    """The labels (N,) and pixels (N, P) of a table; raises ValueError where it is none."""
+    first = text.readline()
+    separator = separator_of(first)
+    names = [cell.strip(" \"'\r\n").lower() for cell in first.split(separator)]
+    is_header = not all(map(is_number, names))
+    lines = text if is_header else itertools.chain([first], text)
+    label, columns = columns_of(names) if is_header else (0, list(range(1, len(names))))
+    labels, pixels = [np.empty(0)], [np.empty((0, len(columns)), np.float32)]
+    while True:
+        check_signals()
+        piece = list(itertools.islice(lines, ROWS_AT_ONCE))
+        if not piece:
+            return np.concatenate(labels), np.concatenate(pixels)
+        rows = np.loadtxt(piece, delimiter=separator, ndmin=2, quotechar='"')
+        if rows.size and rows.shape[1] != len(names):
+            raise ValueError(f"{rows.shape[1]} columns where the first row has {len(names)}")
+        if rows.size:
+            labels.append(rows[:, label])
+            pixels.append(rows[:, columns].astype(np.float32))
+
+
+def separator_of(line):
+    return max(",;\t", key=line.count)
+
+
+def columns_of(names):
+    """Which column of a table with a header is the label, and which are the pixels."""
+    known = [names.index(name) for name in LABELS if name in names]
+    others = [i for i, name in enumerate(names) if not re.search(r"\d", name)]
+    others = [i for i in others if names[i] not in NO_PIXELS]
+    if not known and len(others) != 1:
+        raise ValueError(f"no column is called {', '.join(LABELS)}")
+    label = (known or others)[0]
+    return label, [i for i, name in enumerate(names) if i != label and name not in NO_PIXELS]
+
+
+def is_number(cell):
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def as_split(path, images, labels):
-    """Images (N, 1, H, W) uint8 and labels (N,) int32, if these are some."""
-    whole = images.ndim == 3 and labels.shape == (len(images),) and labels.dtype.kind in "iu"
-    if not whole or images.dtype.kind not in "iu":
+    """Images (N, C, H, W) and labels (N,), of any numbers, if these are some."""
+    if labels.shape == (len(labels), 1):
+        labels = labels[:, 0]
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    whole = images.ndim == 4 and images.shape[3] in (1, 3) and labels.shape == (len(images),)
+    if not whole or images.dtype.kind not in "iufb" or labels.dtype.kind not in "iuf":
         raise UserError(
-            f"{path}: its images are {images.dtype} of shape {images.shape}, with labels of shape "
-            f"{labels.shape}, where (N, H, W) and (N,) of whole numbers are wanted"
+            f"{path}: its images are {images.dtype} of shape {images.shape}, its labels "
+            f"{labels.dtype} of shape {labels.shape}: (N, H, W) and (N,) numbers are wanted"
         )
-    if images.size and not 0 <= images.min() <= images.max() <= 255:
-        raise UserError(f"{path} has pixels outside 0 to 255")
-    return images[:, np.newaxis].astype(np.uint8), labels.astype(np.int32)
+    return upright(path, images.transpose(0, 3, 1, 2)), labels
 
 
 def hold_out(images, labels):
-    """Keep every tenth image of each class, the first one included, for the test."""
+    """Keep every tenth image of each class, the first one included, for the test; but not the only
+    one."""
     test = np.zeros(len(labels), bool)
     for j in np.unique(labels):
-        test[np.flatnonzero(labels == j)[::TEST_SHARE]] = True
+        rows = np.flatnonzero(labels == j)
+        test[rows[:: layouts.TEST_SHARE] if len(rows) > 1 else []] = True
     return (images[~test], labels[~test]), (images[test], labels[test])
 
 
-def first_column(path):
-    """The name of a table's first column."""
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.readline(1000).partition(",")[0].strip().lower()
+def width(path):
+    """How many columns a table has."""
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(2**20)
+    return 1 + line.count(separator_of(line))

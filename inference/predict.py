@@ -39,7 +39,9 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     UserError
         Anything that the user can mend; files that cannot be read are named at the end.
     """
-    paths = image_files(paths)
+    paths, others = image_files(paths)
+    if others:
+        warn(f"{others} files are left out: images end in {', '.join(FORMATS)}")
     loaded = trained.on(ctx)
     broken, several, unlike = [], [], 0
     if form == "csv":
@@ -82,28 +84,27 @@ def rows(trained, answers, method, threshold):
 
 
 def image_files(paths):
-    """The images among paths, and those in folders among them, however deep.
+    """The images among paths, and those in folders among them, however deep; and how many other
+    files these hold.
 
     Raises
     ------
     UserError
         A path is not there, or there is no image at all.
     """
-    files = []
+    files, others = [], 0
     for path in map(Path, paths):
         if path.is_dir():
-            files += filter(layouts.is_image, layouts.walk(path, onerror=refuse))
+            there = layouts.walk(path)
+            files += filter(layouts.is_image, there)
+            others += sum(not layouts.is_image(one) for one in there)
         elif path.exists():
             files.append(path)
         else:
             raise UserError(f"{path} is not there")
     if not files:
         raise UserError(f"{', '.join(paths)}: no file's name ends in {', '.join(FORMATS)}")
-    return files
-
-
-def refuse(error):
-    raise UserError(f"{error.filename} cannot be read ({error.strerror})") from error
+    return files, others
 
 
 def line(row, form, method="softmax", image=AS_IT_WAS):

@@ -62,7 +62,7 @@ def read_unknown(path, trained):
         if images.shape[1:] != shape:
             raise UserError(f"{path}: its images are {images.shape[1:]}, not {shape}")
     else:
-        paths = image_files([str(path)])
+        paths, _ = image_files([str(path)])
         decoded = list(folders.decode(paths, shape, trained.prepares))
         for fault in (folders.UNREADABLE, folders.NO_INK):
             count = sum(one.fault == fault for one in decoded)

@@ -8,7 +8,7 @@ import numpy as np
 
 from data import load_dataset
 from datasets import mnist
-from datasets.dataset import POLARITY, edges, light_on_dark
+from datasets.dataset import POLARITY, Reading, edges, light_on_dark
 from learner import build, build_center_loss, centers_of, set_params
 from models import FeatureNet
 from process.console import say, warn
@@ -64,6 +64,12 @@ class Trained(NamedTuple):
         return self.image_shape == MNIST_SHAPE and (
             known is None or (known.names is None and known.edge == 0)
         )
+
+    @property
+    def reading(self):
+        """How data are read for the run, a `datasets.dataset.Reading`."""
+        trained_on = (self.dataset.name,) if self.dataset else ()
+        return Reading(self.image_shape, self.prepares, self.names, trained_on)
 
     @property
     def method(self):
@@ -239,8 +245,14 @@ def load_data(trained, dataset, data_dir):
     Raises UserError where the data cannot be had, or do not fit one of the runs.
     """
     chosen = choose_data(dataset, data_dir, *(each.record for each in trained))
-    smallest = min((each.network for each in trained), key=lambda network: network.num_classes)
-    loaded = load_dataset(*chosen, smallest)
+    first = min(trained, key=lambda each: each.network.num_classes)
+    known = sum((each.reading.trained_on for each in trained), ())
+    loaded = load_dataset(*chosen, first.network, first.reading._replace(trained_on=known))
     for each in trained:
+        if loaded.files and each.reading[:2] != first.reading[:2]:
+            raise UserError(
+                f"{first.run.prefix} and {each.run.prefix} take pictures in different ways: give "
+                "each a --test of its own"
+            )
         each.check_data(loaded, named=bool(dataset or data_dir))
     return loaded

@@ -44,8 +44,8 @@ def test_the_curvature_of_a_run(trained):
 
 def test_a_validation_set_is_the_end_of_the_training_set(cli, tmp_path):
     cut(tmp_path / "validation", "digits")
-    digits = data.read_folder(tmp_path / "digits", "")
-    validation = data.read_folder(tmp_path / "validation", "")
+    digits = data.load_dataset(None, tmp_path / "digits")
+    validation = data.load_dataset(None, tmp_path / "validation")
     assert len(validation.train.labels) == 214 and len(validation.test.labels) == 42
     for part in range(2):
         whole = np.concatenate([validation.train[part], validation.test[part]])

@@ -148,7 +148,7 @@ def test_any_damaged_idx_file_is_read_or_refused(tmp_path_factory, at, byte, cut
     content[at] = byte
     path.write_bytes(content[: len(content) - cut])
     try:
-        read = idx.read_idx(path, (3,), (idx.BYTES,))
+        read = idx.read_idx(path, (3,))
     except UserError as error:
         assert str(path) in str(error) and "\n" not in str(error)
     else:
@@ -369,7 +369,7 @@ def test_folders_of_the_same_names_are_no_files(tmp_path):
     """As Kaggle packs MNIST: each file also lies in a folder of nearly its name."""
     write_digits(tmp_path / "digits")
     for path in (tmp_path / "digits").iterdir():
-        array = idx.read_idx(path, (1, 3), (idx.BYTES,))
+        array = idx.read_idx(path, (1, 3))
         name = path.name.partition(".")[0]
         path.unlink()
         (path.parent / name).mkdir()

@@ -10,6 +10,7 @@ from PIL import Image
 
 import data
 from datasets import idx, tables
+from process import errors
 from process.errors import UserError
 from recipe import Network
 
@@ -64,8 +65,11 @@ def test_a_run_is_trained_with_them(cli, tmp_path):
 @pytest.mark.parametrize(
     "changed, words",
     [
-        ({"x_train": TRAIN[0].astype(float)}, "float64"),
-        ({"y_train": TRAIN[1][1:]}, "labels of shape (249,)"),
+        ({"x_train": TRAIN[0] / 2}, ".5 where whole numbers are wanted"),
+        ({"y_train": TRAIN[1][1:]}, "labels int32 of shape (249,)"),
+        ({"y_train": np.int64(2**32) + TRAIN[1]}, "at least 4294967306"),
+        ({"y_train": 0 * TRAIN[1]}, "all training images have the label 0"),
+        ({"y_train": TRAIN[1] + 0.5}, "5, which is no whole number"),
         ({"y_test": np.array([None])}, "cannot be read"),
         ({"x_test": TEST[0].astype(int) + 1}, "outside 0 to 255"),
     ],
@@ -86,7 +90,7 @@ def test_a_damaged_npz_is_one_line(tmp_path):
         damaged[random.randrange(len(content))] ^= 1 << random.randrange(8)
         path.write_bytes(damaged)
         try:
-            tables.read(path)
+            tables.read([path])
         except UserError as error:
             assert "mnist.npz cannot be read" in str(error)
     with zipfile.ZipFile(path, "w") as file:
@@ -96,7 +100,7 @@ def test_a_damaged_npz_is_one_line(tmp_path):
         locked[locked.index(start) + len(start)] |= 1  # encrypted
     path.write_bytes(locked)
     with pytest.raises(UserError, match="encrypted"):
-        tables.read(path)
+        tables.read([path])
 
 
 def test_a_table_beside_folders_of_classes_is_not_the_set(tmp_path):
@@ -132,19 +136,93 @@ def test_emnist_is_turned_upright(tmp_path, capfd):
     np.testing.assert_array_equal(alone, loaded.test.images)
 
 
-def test_pixels_between_0_and_1_are_not_taken_for_black(tmp_path):
-    rows = np.column_stack([TRAIN[1], TRAIN[0].reshape(len(TRAIN[1]), -1) / 255])
-    np.savetxt(tmp_path / "train.csv", rows, "%.4f", ",", header="label", comments="")
-    with pytest.raises(UserError, match="train.csv has 0.[0-9]+ where whole numbers are wanted"):
-        data.load_dataset(None, str(tmp_path))
+@pytest.mark.parametrize("brightest", [1, 16])
+def test_pixels_of_another_scale_are_scaled(tmp_path, capfd, brightest):
+    write_npz(
+        tmp_path / "mnist.npz", x_train=TRAIN[0] / 255 * brightest, x_test=TEST[0] / 255 * brightest
+    )
+    loaded = data.load_dataset(None, str(tmp_path))
+    np.testing.assert_array_equal(loaded.train.images[:, 0], TRAIN[0])
+    np.testing.assert_array_equal(loaded.test.images[:, 0], TEST[0])
+    assert f"its brightest pixel is {brightest}, so all are scaled" in capfd.readouterr().err
+    write_csv(tmp_path / "train.csv", TRAIN[0] > 127, TRAIN[1])
+    loaded = data.load_dataset(None, str(tmp_path / "train.csv"))
+    assert set(np.unique(loaded.train.images)) == {0, 255}
 
 
-@pytest.mark.parametrize("label, words", [("-7", "label is -7"), ("inf", "inf where whole")])
+@pytest.mark.parametrize("label, words", [("-7", "label is -7"), ("inf", "go up to inf")])
 def test_a_label_that_is_none_is_named(tmp_path, label, words):
-    rows = [f"{label},{','.join('0' * 784)}\n"] * 20
-    (tmp_path / "train.csv").write_text("label\n" + "".join(rows))
+    rows = [f"{j},{','.join('0' * 784)}\n" for j in [label, 1, 2] * 20]
+    (tmp_path / "train.csv").write_text("".join(rows))
     with pytest.raises(UserError, match=words):
         data.load_dataset(None, str(tmp_path))
+
+
+def tables_otherwise(folder):
+    """A name, the table as people have it, and the images and labels in it."""
+    images, labels = TRAIN
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
+    pixels = [f"pixel{i}" for i in range(784)]
+    last, index = np.roll(rows, -1, axis=1), np.column_stack([range(len(rows)), rows])
+    yield "train.csv", last, ",".join([*pixels, "class"]), ","
+    yield "train.csv", last, ",".join([*pixels, "digit"]), ","
+    yield "train.csv", index, ",".join(["", "Label", *pixels]), ","
+    yield "train.csv", rows, "\ufefflabel;" + ";".join(pixels), ";"
+    yield "mnist_train.csv", rows, "", ","
+    turned = np.column_stack([labels, images.transpose(0, 2, 1).reshape(len(images), -1)])
+    yield "emnist-digits-train.csv", turned, "", ","
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_tables_as_people_have_them(tmp_path, number):
+    name, rows, header, separator = list(tables_otherwise(tmp_path))[number]
+    for part in ("train", "test"):
+        path = tmp_path / name.replace("train", part)
+        with open(path, "w", encoding="utf-8") as file:
+            if header:
+                file.write(header + "\n")
+            np.savetxt(file, rows, "%d", separator)
+    loaded = data.load_dataset(None, str(tmp_path))
+    for split in (loaded.train, loaded.test):
+        np.testing.assert_array_equal(split.images[:, 0], TRAIN[0])
+        np.testing.assert_array_equal(split.labels, TRAIN[1])
+
+
+def test_a_table_without_a_label_says_so(tmp_path):
+    write_csv(tmp_path / "train.csv", TRAIN[0])
+    with pytest.raises(UserError, match="no column is called label, class, target, y"):
+        data.load_dataset(None, str(tmp_path))
+
+
+def test_a_signal_is_heard_between_pieces_of_a_table(tmp_path, monkeypatch):
+    write_csv(tmp_path / "train.csv", *TRAIN)
+    monkeypatch.setattr(errors, "received", [15])
+    with pytest.raises(errors.Interrupted):
+        data.load_dataset(None, str(tmp_path))
+
+
+def test_one_array_a_file(tmp_path):
+    for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
+        np.savez(tmp_path / f"kmnist-{part}-imgs.npz", images)
+        np.savez(tmp_path / f"kmnist-{part}-labels.npz", labels)
+    (tmp_path / "._kmnist-train-imgs.npz").write_bytes(b"of macOS")
+    loaded = data.load_dataset(None, str(tmp_path))
+    np.testing.assert_array_equal(loaded.train.images[:, 0], TRAIN[0])
+    np.testing.assert_array_equal(loaded.test.labels, TEST[1])
+
+
+def test_what_an_npz_unpacks_to_is_added_up_first(tmp_path, monkeypatch):
+    write_npz(tmp_path / "mnist.npz")
+    monkeypatch.setattr(tables, "MAX_BYTES", 250 * 784)
+    with pytest.raises(UserError, match="mnist.npz cannot be read .*, more than 196,000"):
+        data.load_dataset(None, str(tmp_path))
+
+
+def test_a_class_of_one_image_is_trained_on(tmp_path):
+    labels = np.where(np.arange(len(TRAIN[1])) == 7, 9, TRAIN[1] % 9)
+    write_csv(tmp_path / "train.csv", TRAIN[0], labels)
+    loaded = data.load_dataset(None, str(tmp_path))
+    assert (loaded.train.labels == 9).sum() == 1 and 9 not in loaded.test.labels
 
 
 def test_of_several_npz_files_one_is_named(tmp_path):

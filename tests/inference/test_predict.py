@@ -298,7 +298,7 @@ def test_flags_that_do_not_go_together(cli, flags, words):
 
 def test_letters_are_no_digits(tmp_path):
     letters.write(tmp_path / "letters")
-    files = prediction.image_files([str(tmp_path / "letters")])
+    files, _ = prediction.image_files([str(tmp_path / "letters")])
     images = np.stack([one.pixels for one in folders.decode(files, (1, 28, 28))])
     assert len(images) > 1000
     ink = images.reshape(len(images), -1).astype(float)
