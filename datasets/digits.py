@@ -44,11 +44,9 @@ def prepare(grey):
 
     A picture that is like MNIST's is taken as it is, inverted where its edges are light.
     """
-    pixels = np.asarray(grey)
-    light = bool(border(pixels).mean() > 127.5)
-    pixels = 255 - pixels if light else pixels.copy()
-    if is_like_mnist(pixels):
-        return Prepared(pixels, None, 1, light)
+    small = light_on_dark(grey) if max(grey.size) < SMALL else None
+    if small and is_like_mnist(small[0]):
+        return Prepared(small[0], None, 1, small[1])
     scale = float(np.clip(max(grey.size), SMALL, WORKING_SIDE)) / max(grey.size)
     size = [max(1, round(side * scale)) for side in grey.size]
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
@@ -59,11 +57,18 @@ def prepare(grey):
         key=lambda found: found[0][:2],
     )
     if ink.contrast < FAINTEST:
-        return as_a_whole(pixels, light)
+        return small and as_a_whole(*small)
     rows, columns = ndimage.find_objects((ink.soft > 0).astype(int))[0]
     box = np.array([columns.start, rows.start, columns.stop, rows.stop]) / scale
     box = tuple(box.round().astype(int).tolist())
     return Prepared(centered(ink.soft[rows, columns]), box, ink.digits, dark)
+
+
+def light_on_dark(grey):
+    """The pixels of a picture, inverted where its edges are light, and whether they were."""
+    pixels = np.array(grey)
+    light = bool(border(pixels).mean() > 127.5)
+    return 255 - pixels if light else pixels, light
 
 
 def is_like_mnist(pixels):
@@ -80,7 +85,7 @@ def is_like_mnist(pixels):
 def as_a_whole(pixels, light):
     """A small picture (H, W), light on dark, of which no part is clearly the ink: all of it, where
     it is of two shades; None where it is blank, or only shaded."""
-    if max(pixels.shape) >= SMALL or np.ptp(pixels) < 64:
+    if np.ptp(pixels) < 64:
         return None
     shades = (pixels - pixels.min()) / np.ptp(pixels)
     ink = shades > 0.5

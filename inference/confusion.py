@@ -23,9 +23,8 @@ def confusion(labels, found, names):
     classes = np.union1d(labels, found)
     called = [names[j] if names else str(j) for j in classes]
     if len(classes) <= MAX_PAIRED:
-        from sklearn.metrics import confusion_matrix  # half a second, wanted here only
-
-        counts = confusion_matrix(labels, found, labels=classes)
+        counts = np.zeros((len(classes), len(classes)), int)
+        np.add.at(counts, (np.searchsorted(classes, labels), np.searchsorted(classes, found)), 1)
         rows = [["class", *called]] + [[name, *map(str, row)] for name, row in zip(called, counts)]
     else:
         rows = [["class"]] + [[name] for name in called]

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+import unicodedata
 
 import mxnet as mx
 import numpy as np
@@ -16,8 +17,11 @@ import data
 from datasets import folders, images, layouts
 from datasets.dataset import Split, edge_of
 from datasets.warps import random_warps
+from experiments import photographs
 from process import errors
+from process.errors import UserError
 from recipe import Network
+from runs.run import SHIPPED
 
 ONE = ("--data_dir", "own", *QUICK)
 ONE_TEST = ("--data_dir", "digits", "--unknown", "own", "--prepare", "none")
@@ -143,12 +147,12 @@ def test_images_of_every_mode_look_as_people_see_them(tmp_path, mode, channels):
     assert np.abs(image.astype(int) - SEEN.get(mode, 77)).max() <= 1
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "bmp", "webp"])
+@pytest.mark.parametrize("suffix", [*images.FORMATS, ".JPEG"])
 def test_images_of_every_format(tmp_path, suffix):
     pixels = np.zeros((28, 28), np.uint8)
     pixels[:, :14] = 200
-    Image.fromarray(pixels).save(tmp_path / f"image.{suffix}", quality=100)
-    image = images.read_image(tmp_path / f"image.{suffix}", (1, 28, 28))
+    Image.fromarray(pixels).save(tmp_path / f"image{suffix}", quality=100)
+    image = images.read_image(tmp_path / f"image{suffix}", (1, 28, 28))
     assert np.abs(image[0].astype(int) - pixels).max() < 10
 
 
@@ -337,6 +341,84 @@ def test_test_images_without_labels_are_said_to_be_that(own, capfd):
     assert len(load(own).test.labels) == 2
     done = capfd.readouterr()
     assert f"not used: {own / 'test'}" in done.err and "one image of 10" in done.out
+
+
+def test_linked_folders_are_read_and_a_circle_ends(own, tmp_path):
+    (own / "train" / "a").rename(tmp_path / "elsewhere")
+    (own / "train" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "more").mkdir()
+    (own / "train" / "b" / "0.png").rename(tmp_path / "more" / "0.png")
+    (own / "train" / "b" / "more").symlink_to(tmp_path / "more")
+    (own / "train" / "b" / "circle").symlink_to(own / "train")
+    assert np.bincount(load(own).train.labels)[0] == 12
+
+
+def test_names_are_the_same_in_any_normal_form(tmp_path):
+    names = ["caf\u00e9", "th\u00e9"]
+    write_images(tmp_path / "own" / "train", [unicodedata.normalize("NFD", one) for one in names])
+    write_images(tmp_path / "own" / "test", names)
+    assert np.bincount(load(tmp_path / "own", names).test.labels).tolist() == [12, 12]
+
+
+def test_a_class_is_not_called_as_refused_images_are(own):
+    (own / "train" / "a").rename(own / "train" / "Unknown")
+    with pytest.raises(UserError, match="images that are refused are called unknown"):
+        load(own)
+
+
+def test_a_class_of_one_image_is_not_tested(tmp_path):
+    write_images(tmp_path / "own", "a", count=20)
+    write_images(tmp_path / "own", "b", count=1)
+    loaded = load(tmp_path / "own")
+    assert np.bincount(loaded.train.labels).tolist() == [18, 1]
+    assert loaded.test.labels.tolist() == [0, 0]
+
+
+def test_labels_in_a_table_beside_images_are_said_to_be_that(tmp_path):
+    write_images(tmp_path / "own", ["images"])
+    (tmp_path / "own" / "train.csv").write_text("file,label\n0.png,3\n")
+    with pytest.raises(UserError, match="labels of images, move each of these to a folder"):
+        layouts.class_names(tmp_path / "own")
+
+
+def test_uneven_classes_are_said_with_the_mean_over_them(cli, tmp_path):
+    for name, train, test in (("a", 40, 10), ("b", 4, 1)):
+        write_images(tmp_path / "own" / "train", name, count=train)
+        write_images(tmp_path / "own" / "test", name, count=test)
+    done = cli("--train", *ONE)
+    assert "WARNING: own: a class has ten times as many images as another" in done.err
+    done = cli("--test", "--data_dir", "own", "--prefix", "softmax-loss")
+    rows = [line.split() for line in done.out.splitlines()]
+    shares = [float(row[-1]) for row in rows if row and row[0] in ("a", "b")]
+    assert f"Mean over classes: {np.mean(shares):.4f}" in done.out
+
+
+def test_labelled_photos_are_tested_as_they_are_predicted(cli, tmp_path):
+    """Four of ten digits, without a test set of their own, by a shipped network."""
+    for digit in (1, 3, 4, 7):
+        (tmp_path / "own" / f"{digit}").mkdir(parents=True)
+        for i, kind in enumerate(photographs.KINDS):
+            picture = photographs.photograph(kind, digit, 40 + i)
+            picture.save(tmp_path / "own" / f"{digit}" / f"{kind}.png")
+    flags = ("--data_dir", "own", "--prefix", "best", "--ckpt_dir", str(SHIPPED))
+    done = cli("--test", *flags)
+    assert done.status == 0 and "all labelled images are tested" in done.out, done
+    accuracy = float(done.out.split("Test_acc: ")[1].split(",")[0])
+    lines = cli("--predict", "own", "--prefix", "best", "--format", "csv").out.splitlines()
+    right = [line.split("/")[1] == line.split(",")[1] for line in lines[1:]]
+    assert len(right) == 24 and accuracy == pytest.approx(np.mean(right), abs=1e-4) >= 0.9
+    (tmp_path / "own" / "7").rename(tmp_path / "own" / "seven")
+    assert_one_line(cli("--test", *flags), "own/seven is a class without training images")
+
+
+def test_a_signal_is_heard_while_one_large_image_is_read(own, monkeypatch):
+    monkeypatch.setattr(folders, "read_image", lambda *args: time.sleep(3))
+    threading.Timer(0.3, errors.received.append, [15]).start()
+    began = time.monotonic()
+    with pytest.raises(errors.Interrupted):
+        load(own)
+    errors.received.clear()
+    assert time.monotonic() - began < 2
 
 
 def test_what_systems_leave_beside_images_is_no_image(own, capfd):

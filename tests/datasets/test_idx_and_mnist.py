@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 
 import mxnet as mx
 import numpy as np
@@ -20,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
+import recipe
 from datasets import idx, mnist
 from datasets.dataset import Split
 from process.errors import UserError
@@ -35,6 +37,12 @@ def test_idx_files_packed_or_not(tmp_path):
     assert loaded.train.images.dtype == np.uint8 and loaded.train.labels.dtype == np.int32
     assert loaded.test.images.shape == (100, 1, 28, 28)
     assert loaded.name == "digits"
+
+
+def test_a_data_set_is_a_reader_and_a_flag(monkeypatch):
+    assert set(recipe.DATASETS) == {"auto", *data.READERS}
+    monkeypatch.setitem(data.READERS, "bars", data.READERS["mnist5k"])
+    assert data.load_dataset("bars", None).name == "bars"
 
 
 def test_mnist5k_is_stratified():
@@ -204,6 +212,43 @@ def test_labels_of_qmnist_and_beyond_a_byte(tmp_path):
     (digits / "qmnist-train-labels-idx2-int").write_bytes(integers(-table))
     with pytest.raises(UserError, match="below 0"):
         data.load_dataset("auto", str(digits), Network(num_classes=1010))
+
+
+def test_labels_of_other_types_are_read_or_named(tmp_path):
+    write_digits(tmp_path / "digits")
+    path = tmp_path / "digits" / "train-labels-idx1-ubyte.gz"
+    labels = np.frombuffer(gzip.decompress(path.read_bytes())[8:], np.uint8)
+    header = struct.pack(">I", len(labels))
+    path.write_bytes(bytes([0, 0, 0x0D, 1]) + header + labels.astype(">f4").tobytes())
+    loaded = data.load_dataset("auto", str(tmp_path / "digits"))
+    np.testing.assert_array_equal(loaded.train.labels, labels)
+    path.write_bytes(bytes([0, 0, 0x0C, 1]) + header + labels.astype("<i4").tobytes())
+    with pytest.raises(UserError, match="wrong byte order"):
+        data.load_dataset("auto", str(tmp_path / "digits"))
+
+
+def test_a_file_is_unpacked_only_as_far_as_its_header_promises(tmp_path):
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", 1, 28, 28))
+        for _ in range(256):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="longer"):
+        idx.read_images(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_the_folders_of_torchvision(tmp_path):
+    (tmp_path / "data" / "MNIST").mkdir(parents=True)
+    write_digits(tmp_path / "data" / "MNIST" / "raw")
+    for folder in ("data", "data/MNIST", "data/MNIST/raw"):
+        assert len(data.load_dataset(None, str(tmp_path / folder)).train.labels) == 256
+    (tmp_path / "data" / "KMNIST").mkdir()
+    write_digits(tmp_path / "data" / "KMNIST" / "raw")
+    with pytest.raises(UserError, match="more than one data set .*KMNIST/raw"):
+        data.load_dataset(None, str(tmp_path / "data"))
 
 
 def test_more_than_256_classes_and_colours_are_trained(cli, tmp_path):
