@@ -20,7 +20,7 @@ ARRAYS = tuple((part, kind) for part in PARTS for kind in KINDS)
 FIRST = ("mnist.npz", "train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
 LABELS = ("label", "class", "target", "y")  # columns of a table
 NO_PIXELS = ("", "id", "index", "unnamed: 0")
-ROWS_AT_ONCE = 1000  # that are read between two looks for a signal
+ROWS_AT_ONCE = 250  # that are read between two looks for a signal
 MAX_BYTES = 2**33  # of an unpacked .npz file
 
 
