@@ -313,7 +313,7 @@ def new_parser():
     add(group, "--batch_size", "images in a step")
     add(group, "--lr", "learning rate of the network")
     add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor "
-        "(default: 10, or more where 10 have fewer than 2,000 steps)")
+        "(default: 10, with a cosine 5; more where these have fewer than 2,000 steps)")
     add(group, "--lr_factor", "see --lr_step")
     add(group, "--lr_schedule", "how the learning rates fall: in steps only, or also along a "
         "cosine to zero within each step")

@@ -16,7 +16,8 @@ from runs.run import SHIPPED, Run
 from runs.size import check_split
 from runs.trained import Trained, choose_data, open_run
 
-PARTS = {"step": 3, "cosine": 1}  # by schedule: how many times --lr_step a training has
+# By schedule: how many times --lr_step a training has, and of how many epochs at least that is.
+PARTS, SHORTEST = {"step": 3, "cosine": 1}, {"step": 10, "cosine": 5}
 STEPS_TO_A_FALL = 2000  # at least, by default
 
 
@@ -167,14 +168,14 @@ def schedule(recipe, images, epochs=None, lr_step=None):
     """Decide how many epochs there are, and after how many the learning rates fall: two ints.
 
     What is not given, as `epochs` and `lr_step`, follows from the number of steps: the rates fall
-    after 10 epochs, or after more, 100 at the most, where these have fewer than 2,000 steps. By
-    ``step`` there are three such parts, by ``cosine`` one, as long as a given `lr_step`. With
-    60,000 training images in batches of 128 these are the numbers of 2019: 30 epochs, and a fall
-    after 10.
+    after 10 epochs by ``step``, and within 5 by ``cosine``, or after more, 100 at the most, where
+    these have fewer than 2,000 steps. By ``step`` there are three such parts, by ``cosine`` one,
+    as long as a given `lr_step`. With 60,000 training images in batches of 128 these are the
+    numbers of 2019, 30 epochs and a fall after 10, or 5 epochs of a cosine.
     """
     steps = -(-images // recipe.batch_size)
-    usual, parts = Recipe().lr_step, PARTS[recipe.lr_schedule]
-    by_steps = min(10 * usual, max(usual, -(-STEPS_TO_A_FALL // steps)))
+    usual, parts = SHORTEST[recipe.lr_schedule], PARTS[recipe.lr_schedule]
+    by_steps = min(100, max(usual, -(-STEPS_TO_A_FALL // steps)))
     epochs = epochs or (lr_step if parts == 1 and lr_step else parts * by_steps)
     if parts == 1:
         return epochs, lr_step or epochs

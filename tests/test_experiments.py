@@ -181,6 +181,14 @@ def test_the_ways_of_centers_and_means(cli):
         trajectories.ways(Run("nix", "ckpt", "output"))
 
 
+def test_a_weight_of_zero_is_softmax_loss_alone(cli):
+    flags = ("--train", *QUICK, "--data_dir", "digits", "--formulation", "paper")
+    assert cli(*flags, "--prefix", "alone").status == 0
+    assert cli(*flags, "--prefix", "zero", "--center_loss", "--lmbd", 0).status == 0
+    alone, zero = (Path(f"ckpt/{name}-best.params").read_bytes() for name in ("alone", "zero"))
+    assert alone == zero
+
+
 def test_an_interval_is_that_of_pairs():
     low, high = difference.interval(np.array([1.0, 2.0, 6.0]))[1:]
     # Student's t with 2 degrees of freedom: 4.303.

@@ -248,11 +248,13 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
     [
         (60_000, {}, {}, (30, 10)),  # 2019's
         (60_000, {}, {"epochs": 3}, (3, 10)),
-        (60_000, {"batch_size": 64, "lr_schedule": "cosine"}, {}, (10, 10)),
+        (60_000, {"lr_schedule": "cosine"}, {}, (5, 5)),
+        (60_000, {"batch_size": 16, "lr_schedule": "cosine"}, {}, (5, 5)),
         (60_000, {"lr_schedule": "cosine"}, {"epochs": 4}, (4, 4)),
         (60_000, {"lr_schedule": "cosine"}, {"epochs": 4, "lr_step": 2}, (4, 2)),
         (60_000, {"lr_schedule": "cosine"}, {"lr_step": 20}, (20, 20)),
         (4_000, {"batch_size": 64, "lr_schedule": "cosine"}, {}, (32, 32)),  # of 63 steps
+        (4_000, {"lr_schedule": "cosine"}, {}, (63, 63)),  # of 32 steps
         (4_000, {}, {}, (189, 63)),  # of 32 steps
         (4_000, {}, {"epochs": 60}, (60, 20)),
         (4_000, {}, {"lr_step": 5}, (189, 5)),
