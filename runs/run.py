@@ -80,7 +80,10 @@ class Run:
         names = [self.picture(name).name for name in OUTPUTS]
         # Versions that kept no list of what they wrote wrote a history.
         begun = self.record_path.exists() and self.picture("history.csv").exists()
-        claim(self.out_dir, [self.prefix, *names], older=names if begun else ())
+        older = names if begun else []
+        if os.path.realpath(self.folder) == os.path.realpath(self.ckpt_dir):
+            older = [*older, self.prefix]  # the user chose it
+        claim(self.out_dir, [self.prefix, *names], older)
 
     def exists(self):
         """Whether there is a record, or a network that the program of 2019 left."""
@@ -101,8 +104,8 @@ class Run:
         Raises UserError where another process does, a folder cannot be written, or the pictures
         that are there are of another run.
         """
-        make_folder(self.ckpt_dir)
         self.claim()
+        make_folder(self.ckpt_dir)
         with contextlib.ExitStack() as stack:
             for path in (self.ckpt_dir / f"{self.prefix}.lock", self.pictures_lock):
                 try:
