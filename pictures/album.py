@@ -8,7 +8,7 @@ from process.errors import Interrupted, UserError
 from process.files import make_folder, write_atomically
 from recipe import EVAL_METHODS
 
-MAX_FRAMES = 100
+MAX_FRAMES, MAX_BESIDE = 100, 4
 
 
 class Album:
@@ -149,18 +149,20 @@ def side_by_side(trained, split, names=None):
     Returns
     -------
     bytes or None
-        A GIF; None unless two of the runs at least were trained with --plotting.
+        A GIF of the first `MAX_BESIDE` runs that were trained with --plotting; None of one alone.
+        Where a run has fewer epochs, its last one stays.
     """
     plotted = [(each.run, each.record, read_drawn(each.run, each.record))
                for each in trained if each.record]  # fmt: skip
-    plotted = [each for each in plotted if each[2]]
+    plotted = [each for each in plotted if each[2]][:MAX_BESIDE]
     if len(plotted) < 2:
         return None
     rows = []
     for number in sorted({number for *_, drawn in plotted for number in drawn}):
         rows.append([])
         for run, record, drawn in plotted:
-            epoch = record.history[max(each for each in drawn if each <= number)]
+            before = [each for each in drawn if each <= number]
+            epoch = record.history[max(before, default=min(drawn))]
             title = title_of(run, record, split, epoch).replace(": accuracy", "\naccuracy")
             rows[-1].append((drawn[epoch.epoch][split], title))
     return gifs.gif(list(zip(*rows)), names)

@@ -58,7 +58,10 @@ def read_drawn(run, record):
             if sum(member.file_size for member in members.infolist()) > len(content):
                 raise ValueError("its arrays are larger than itself")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return unpack(arrays) if str(arrays["run"]) == record.identity else {}
+            if str(arrays["run"]) != record.identity:
+                return {}
+            finished = len(record.history)
+            return {epoch: dots for epoch, dots in unpack(arrays).items() if epoch < finished}
     except FileNotFoundError:
         return {}
     except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile, MemoryError):
