@@ -69,7 +69,8 @@ def killed(argv, cwd, operation):
 
 
 def results(folder, prefix="center-loss"):
-    """All that a run leaves, without the timings."""
+    """All that a run leaves, without the timings, where it lay, and the commit, which may be edited
+    meanwhile."""
     files = {}
     for path in (*folder.glob(f"*/{prefix}-*"), *folder.glob(f"output/{prefix}/*")):
         if path.name.startswith("center-loss-second") and prefix == "center-loss":
@@ -81,7 +82,8 @@ def results(folder, prefix="center-loss"):
         else:
             files[path.name] = path.read_bytes()
     record = json.loads((folder / "ckpt" / f"{prefix}.json").read_text())
-    del record["checksum"]
+    for name in ("checksum", "data_dir", "commit"):
+        record.pop(name, None)
     for row in record["history"]:
         del row["seconds"]
     return {**files, "record": record}
