@@ -56,7 +56,7 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     answers = loaded.answer(dataset.test.images)
     accuracy = accuracies(answers, dataset.test.labels)
     seconds = time.perf_counter() - began
-    say(f"{run.best} on {dataset.name}, by {words}")
+    say(f"{run.best_params} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
     if is_uneven(dataset.train.labels) or is_uneven(dataset.test.labels):
         right = answers.found[method] == dataset.test.labels

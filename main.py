@@ -99,12 +99,12 @@ def train(args, workers, second=False):
     from runs.plan import Request, planned
     from train import train
 
-    run, first = run_of(args), None
+    run, source_run = run_of(args), None
     if second:
-        run, first = run_of(args, f"{args.prefix}-second"), run
+        run, source_run = run_of(args, f"{args.prefix}-second"), run
     actions = tuple(filter(vars(args).get, TRAINING))
     request = Request(
-        run, first, actions, args.resume, args.given, args.epochs, args.dataset, args.data_dir
+        run, source_run, actions, args.resume, args.given, args.epochs, args.dataset, args.data_dir
     )
     with planned(request, choose_contexts(args.use_gpu, args.gpus), workers) as plan:
         if plan is not None:

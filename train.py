@@ -47,13 +47,13 @@ def train(plan, workers):
     if keeper:
         keeper.begin()
     workers.begin(learner)
-    for epoch in range(plan.first, plan.epochs):
+    for epoch in range(plan.first_epoch, plan.epochs):
         with telling_what_is_kept(plan.run, keeper):
             began = time.perf_counter()
             losses, sizes = train_epoch(learner, dataset.train, epoch)
             if keeper:
                 keeper.finish_epoch(losses, sizes, time.perf_counter() - began)
-                if epoch == plan.first:
+                if epoch == plan.first_epoch:
                     say_when_it_ends((plan.epochs - epoch - 1) * (time.perf_counter() - began))
             else:
                 say(f"Epoch [{epoch}]: parameters {learner.digest()}")
@@ -79,14 +79,14 @@ class Keeper:
         self.plan, self.learner = plan, learner
         self.run, self.record, self.dataset = plan.run, plan.record, plan.dataset
         self.album = Album(plan.run, plan.record)
-        self.finished = plan.first
+        self.finished = plan.first_epoch
         self.parts = (*SPLITS, "val") if self.dataset.val is not None else tuple(SPLITS)
 
     def begin(self):
         """Give the learner what it starts from, and say what is begun."""
         run, record, learner = self.run, self.record, self.learner
         if self.finished:
-            learner.load_state(run.read_params(run.resume, record), run.resume)
+            learner.load_state(run.read_params(run.resume_params, record), run.resume_params)
         elif self.plan.source:
             self.plan.source.copy_to(learner.net, learner.center_loss)
         replaces = not self.finished and (run.exists() or self.run.outputs())
@@ -141,10 +141,10 @@ class Keeper:
 
     def save(self, best):
         """Commit a finished epoch; a better network than all before becomes the best one."""
-        files = {self.run.resume: self.learner.state()}
+        files = {self.run.resume_params: self.learner.state()}
         if best:
             network, centers = self.learner.parameters()
-            files[self.run.best] = network
+            files[self.run.best_params] = network
             if centers:
                 files[self.run.feature_matrix] = centers
         self.run.commit(self.record, files)
@@ -171,8 +171,8 @@ def telling_what_is_kept(run, keeper):
             error.kept, error.resume = "rank 0 keeps the finished epochs", True
         elif not keeper.finished:
             error.kept, error.resume = "no epoch is finished yet", not replaced
-        elif not run.resume.exists():  # somebody removed the folder meanwhile
-            error.kept = f"{run.resume} is not there any more"
+        elif not run.resume_params.exists():  # somebody removed the folder meanwhile
+            error.kept = f"{run.resume_params} is not there any more"
         else:
             error.kept = f"{run.prefix} is kept up to epoch {keeper.finished - 1}"
             error.resume = True

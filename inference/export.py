@@ -40,7 +40,7 @@ def export(trained, share=None):
     UserError
         Anything that the user can mend.
     """
-    model, beside = trained.run.model, trained.run.model_facts
+    model, beside = trained.run.onnx, trained.run.onnx_facts
     claim(model.parent, [model.name, beside.name])
     loaded = trained.on(mx.cpu())
     threshold = None

@@ -33,9 +33,9 @@ class Album:
 
     def remove_model(self):
         """Remove the model that was exported from an earlier network of this run, and say so."""
-        ours = {self.run.model, self.run.model_facts} & set(self.run.outputs())
+        ours = {self.run.onnx, self.run.onnx_facts} & set(self.run.outputs())
         if ours:
-            say(f"{self.run.model} was of an earlier network, and is removed: --export it again")
+            say(f"{self.run.onnx} was of an earlier network, and is removed: --export it again")
         for path in ours:
             remove(path)
 

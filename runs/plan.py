@@ -23,13 +23,15 @@ STEPS_TO_A_FALL = 2000  # at least, by default
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks of a training: to train `run`, from the best network of `first` where that
-    is a second training, otherwise None. `given` are the flags of a recipe, `actions` the trainings
-    of the command, this one among them. What was not given is None.
+    """What the user asks of a training: to train `run`.
+
+    A second training starts from the best network of `source_run`, which is None otherwise. `given`
+    are the flags of a recipe, `actions` the trainings of the command, this one among them. What was
+    not given is None.
     """
 
     run: Run
-    first: Optional[Run]
+    source_run: Optional[Run]
     actions: tuple
     resume: bool
     given: dict
@@ -50,7 +52,7 @@ class Plan:
     run: Run
     recipe: Recipe
     epochs: int  # how many the run is to have
-    first: int  # the epoch to begin with
+    first_epoch: int  # the one to begin with
     dataset: Dataset
     contexts: list  # the devices that each batch is split over, each an mxnet.Context
     record: Optional[Record] = None  # what rank 0 goes on with; None at the others
@@ -80,7 +82,7 @@ def shared_part(plan, request):
     return {
         "recipe": vars(plan.recipe),
         "epochs": plan.epochs,
-        "first": plan.first,
+        "first_epoch": plan.first_epoch,
         "dataset": plan.dataset.name,
         "data_dir": plan.record.data_dir,
         "sha256": plan.record.dataset.sha256,
@@ -93,7 +95,7 @@ def follow(shared, request, contexts):
     dataset = load_dataset(shared["dataset"], request.data_dir or shared["data_dir"], recipe)
     if dataset.fingerprint.sha256 != shared["sha256"]:
         raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-    return Plan(request.run, recipe, shared["epochs"], shared["first"], dataset, contexts)
+    return Plan(request.run, recipe, shared["epochs"], shared["first_epoch"], dataset, contexts)
 
 
 def decide(request, contexts, workers):
@@ -107,7 +109,7 @@ def decide(request, contexts, workers):
     record = resumable(request) if request.resume else None
     if record:
         return resumed(request, record, contexts, workers)
-    return (second if request.first else new)(request, contexts, workers)
+    return (second if request.source_run else new)(request, contexts, workers)
 
 
 def resumed(request, record, contexts, workers):
@@ -138,9 +140,11 @@ def new(request, contexts, workers):
 
 
 def second(request, contexts, workers):
-    """The plan of a second training, which takes the network of the first as it is."""
-    source = open_run(request.first, request.given, needs_centers_for="--second_train")
-    recipe = Recipe.merge(request.given, vars(source.network), request.first.prefix, second=True)
+    """The plan of a second training, which takes the network of the source as it is."""
+    source = open_run(request.source_run, request.given, needs_centers_for="--second_train")
+    recipe = Recipe.merge(
+        request.given, vars(source.network), request.source_run.prefix, second=True
+    )
     loaded = request.load(recipe, source.record)
     source.check_data(loaded[0], named=bool(request.dataset or request.data_dir))
     return begun(request, recipe, loaded, contexts, workers, source)
@@ -199,9 +203,9 @@ def is_finished(run, record):
     """Whether nothing of a run is left to do; raises UserError where it cannot go on."""
     if len(record.history) >= record.epochs and run.has_history(record):
         return True
-    if not any(path.exists() for path in (run.resume, new_name(run.resume))):
+    if not any(path.exists() for path in (run.resume_params, new_name(run.resume_params))):
         raise UserError(
-            f"{run.resume} is missing, without which {run.prefix} cannot be resumed: "
+            f"{run.resume_params} is missing, without which {run.prefix} cannot be resumed: "
             "shipped runs cannot"
         )
     return False
@@ -209,24 +213,25 @@ def is_finished(run, record):
 
 def resumable(request):
     """The record of the run that --resume goes on with; None where a new one is to be begun."""
-    run, first = request.run, request.first
+    run, source_run = request.run, request.source_run
     record = run.read_record()
     if record is None:
         if Run(run.prefix, SHIPPED, run.out_dir).exists():
             say(f"{run.prefix}: shipped runs cannot be resumed, so a new one of this name is begun")
         return None
-    if record.recipe.second != bool(first):
+    if record.recipe.second != bool(source_run):
         raise UserError(
-            f"{run.prefix} is a run of --{record.recipe.action}, which --"
-            f"{'second_train' if first else 'train'} cannot go on with: choose another --prefix"
+            f"{run.prefix} is a run of --{record.recipe.action}, which "
+            f"--{'second_train' if source_run else 'train'} cannot go on with: choose another "
+            "--prefix"
         )
-    if first and not is_origin(first, record.started_from):
+    if source_run and not is_origin(source_run, record.started_from):
         if "train" not in request.actions:
             raise UserError(
-                f"{run.prefix} was started from another {first.prefix} than there is now: "
+                f"{run.prefix} was started from another {source_run.prefix} than there is now: "
                 "begin anew without --resume, or choose another --prefix"
             )
-        say(f"{run.prefix} was started from another {first.prefix}, so a new one is begun")
+        say(f"{run.prefix} was started from another {source_run.prefix}, so a new one is begun")
         return None
     return record
 

@@ -31,9 +31,13 @@ def say_how_it_begins(plan, contexts, replaces):
             f"{plan.epochs} epochs of {steps} steps; the learning rates fall {how} {recipe.lr_step}"
         )
     on_cpu = contexts[0].device_type == "cpu"
-    if on_cpu and recipe.model == "lenetplus" and (plan.epochs - plan.first) * images > MANY_IMAGES:
+    if (
+        on_cpu
+        and recipe.model == "lenetplus"
+        and (plan.epochs - plan.first_epoch) * images > MANY_IMAGES
+    ):
         say("LeNet++ takes long on a CPU: --model lenet has a fortieth of its operations")
-    if not plan.first and classes > CLASSES_A_FEATURE * recipe.feature_size:
+    if not plan.first_epoch and classes > CLASSES_A_FEATURE * recipe.feature_size:
         say(
             f"{recipe.feature_size} features are few for {classes} classes: a larger "
             "--feature_size separates them better"
@@ -57,7 +61,7 @@ def say_how_it_ended(run, record, files):
     words = EVAL_METHODS[record.recipe.eval_method].words
     say(
         f"Best {CHOOSERS[chooser]} accuracy by {words}: {best.accuracy:.4f} in epoch {best.epoch}, "
-        f"kept in {run.best}; last: {last.accuracy(chooser, record.recipe.eval_method):.4f}"
+        f"kept in {run.best_params}; last: {last.accuracy(chooser, record.recipe.eval_method):.4f}"
     )
     accuracies = {each.words: last.accuracy("test", name) for name, each in EVAL_METHODS.items()}
     known = [f"{share:.4f} by {name}" for name, share in accuracies.items() if share is not None]

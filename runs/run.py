@@ -46,17 +46,17 @@ class Run:
         self.ckpt_dir = Path(ckpt_dir)
         self.out_dir = Path(out_dir)
         self.record_path = self.ckpt_dir / f"{prefix}.json"
-        self.best = self.ckpt_dir / f"{prefix}-best.params"
+        self.best_params = self.ckpt_dir / f"{prefix}-best.params"
         self.feature_matrix = self.ckpt_dir / f"{prefix}-feature_matrix.params"
-        self.resume = self.ckpt_dir / f"{prefix}-resume.params"
+        self.resume_params = self.ckpt_dir / f"{prefix}-resume.params"
 
     @property
-    def model(self):
+    def onnx(self):
         """What --export writes."""
         return self.out_dir / f"{self.prefix}.onnx"
 
     @property
-    def model_facts(self):
+    def onnx_facts(self):
         """What --export writes beside it."""
         return self.out_dir / f"{self.prefix}.onnx.json"
 
@@ -71,7 +71,7 @@ class Run:
     def outputs(self):
         """The pictures and tables of this run that are there, and what was exported from it."""
         noted = claimed(self.out_dir)
-        paths = [*map(self.picture, OUTPUTS), self.model, self.model_facts]
+        paths = [*map(self.picture, OUTPUTS), self.onnx, self.onnx_facts]
         return [path for path in paths if path.name in noted and os.path.lexists(path)]
 
     def claim(self):
@@ -87,7 +87,7 @@ class Run:
 
     def exists(self):
         """Whether there is a record, or a network that the program of 2019 left."""
-        return self.record_path.exists() or self.best.exists()
+        return self.record_path.exists() or self.best_params.exists()
 
     def has_history(self, record):
         """Whether the table of the history, which an epoch writes last, is up to date."""
@@ -130,7 +130,7 @@ class Run:
         one, which is there yet."""
         lock.seek(0)
         here, there = os.path.realpath(self.ckpt_dir), os.fsdecode(lock.read())
-        owner = self.out_dir / there
+        owner = Path(os.path.normpath(self.out_dir / there))
         if there and os.path.realpath(owner) != here and (owner / self.record_path.name).exists():
             raise UserError(
                 f"{self.out_dir} has the pictures of {self.prefix} in {owner}: "
@@ -170,7 +170,7 @@ class Run:
 
     def origin(self, record):
         """How a second training records that it starts from this run, whose record is given."""
-        return Origin(self.prefix, record.best.epoch, record.sha256[self.best.name])
+        return Origin(self.prefix, record.best.epoch, record.sha256[self.best_params.name])
 
     def commit(self, record, files):
         """Make a finished epoch the run's state, all of it or nothing.
@@ -199,7 +199,7 @@ class Run:
         `record` is the run's, or None where no epoch was ever committed.
         """
         kept = record.sha256 if record else {}
-        for path in (self.best, self.feature_matrix, self.resume):
+        for path in (self.best_params, self.feature_matrix, self.resume_params):
             new = new_name(path)
             if os.path.lexists(new):
                 wanted = kept.get(path.name)

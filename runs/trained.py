@@ -136,7 +136,7 @@ class Trained(NamedTuple):
 
     def copy_to(self, net, center_loss=None):
         """Put the network and the centers into blocks."""
-        set_params(net, self.params, self.run.best)
+        set_params(net, self.params, self.run.best_params)
         if center_loss is not None:
             set_params(center_loss, self.centers, self.run.feature_matrix)
 
@@ -166,7 +166,7 @@ def locate_run(run):
     """The user's own run or, where there is none of its name, the one that is shipped."""
     shipped = Run(run.prefix, SHIPPED, run.out_dir)
     # Some runs are shipped without weights.
-    return run if run.exists() or not shipped.best.exists() else shipped
+    return run if run.exists() or not shipped.best_params.exists() else shipped
 
 
 def open_run(run, given, needs_centers_for=None, tell=say):
@@ -198,12 +198,12 @@ def read_best(run, record, network, needs_centers_for):
     centered = run.feature_matrix.exists()
     if record:
         centered = run.feature_matrix.name in record.sha256
-    if needs_centers_for and not centered and (record or run.best.exists()):
+    if needs_centers_for and not centered and (record or run.best_params.exists()):
         raise UserError(
             f"{run.prefix} was trained with softmax loss alone and has no feature matrix, "
             f"whose centers {needs_centers_for} needs: train with --center_loss"
         )
-    params = run.read_params(run.best, record)
+    params = run.read_params(run.best_params, record)
     centers = run.read_params(run.feature_matrix, record) if centered else None
     return Trained(run, record, network, params, centers)
 

@@ -170,6 +170,7 @@ def test_a_run_is_taken_away(trained, tmp_path):
 
 def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
     path = tmp_path / "output" / "center-loss.onnx"
+    assert trained("--export", "--data_dir", "digits").status == 0
     path.write_bytes(b"old")
     monkeypatch.setattr(export, "TOLERANCE", -1.0)
     assert_one_line(trained("--export", "--data_dir", "digits"), "from MXNet's")

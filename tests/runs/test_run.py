@@ -102,26 +102,32 @@ def one_epoch():
 def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     run, record = Run("run", tmp_path, tmp_path), one_epoch()
     first, second = ({"a": np.full(1, value, np.float32)} for value in (1, 0))
-    run.commit(record, {run.best: first, run.resume: first})
+    run.commit(record, {run.best_params: first, run.resume_params: first})
     # Killed before the record was replaced: the new files are leftovers.
-    write_new(run.best, params.pack(second))
-    assert run.read_params(run.best, run.read_record())["a"] == 1
+    write_new(run.best_params, params.pack(second))
+    assert run.read_params(run.best_params, run.read_record())["a"] == 1
     run.recover(run.read_record())
-    assert run.best.read_bytes() == params.pack(first) and not new_name(run.best).exists()
+    assert (
+        run.best_params.read_bytes() == params.pack(first)
+        and not new_name(run.best_params).exists()
+    )
     # Killed between the record and the renaming: the new files are the run's.
-    run.commit(record, {run.best: second, run.resume: second})
-    run.best.rename(new_name(run.best))
-    run.best.write_bytes(params.pack(first))
-    assert run.read_params(run.best, run.read_record())["a"] == 0
+    run.commit(record, {run.best_params: second, run.resume_params: second})
+    run.best_params.rename(new_name(run.best_params))
+    run.best_params.write_bytes(params.pack(first))
+    assert run.read_params(run.best_params, run.read_record())["a"] == 0
     run.recover(run.read_record())
-    assert run.best.read_bytes() == params.pack(second) and not new_name(run.best).exists()
+    assert (
+        run.best_params.read_bytes() == params.pack(second)
+        and not new_name(run.best_params).exists()
+    )
 
 
 def test_what_cannot_be_read_just_now_is_not_removed(tmp_path, monkeypatch):
     run, record = Run("run", tmp_path, tmp_path), one_epoch()
-    run.commit(record, {run.best: {"a": np.ones(1, np.float32)}})
-    run.best.rename(new_name(run.best))
-    new_name(Run("other", tmp_path, tmp_path).best).touch()
+    run.commit(record, {run.best_params: {"a": np.ones(1, np.float32)}})
+    run.best_params.rename(new_name(run.best_params))
+    new_name(Run("other", tmp_path, tmp_path).best_params).touch()
 
     def fail(*args):
         raise OSError(24, "Too many open files")
@@ -132,7 +138,7 @@ def test_what_cannot_be_read_just_now_is_not_removed(tmp_path, monkeypatch):
             run.recover(record)
         Run("other", tmp_path, tmp_path).recover(None)  # what no record wants need not be read
     run.recover(record)
-    assert run.best.exists()
+    assert run.best_params.exists()
 
 
 def test_a_renamed_run_is_named_and_loses_nothing(cli, tmp_path):

@@ -47,6 +47,7 @@ def test_a_shipped_run_cannot_be_resumed(cli, tmp_path):
     # Nor where they lie.
     shutil.copytree(SHIPPED, tmp_path / "copy")
     resume = ("--train", "--center_loss", "--resume", "--epochs", 31, "--ckpt_dir", "copy")
+    resume += ("--out_dir", "others")
     assert_one_line(cli(*resume, "--data_dir", "digits"), "shipped runs cannot")
     assert snapshot() == before
 
