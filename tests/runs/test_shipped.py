@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from helpers import QUICK, ROOT, assert_one_line
 
+from runs.record import Record
 from runs.run import SHIPPED
 
 LINE = "center-loss: there is no run of this name in ckpt, so the shipped one is used"
@@ -50,6 +51,13 @@ def test_a_shipped_run_cannot_be_resumed(cli, tmp_path):
     resume += ("--out_dir", "others")
     assert_one_line(cli(*resume, "--data_dir", "digits"), "shipped runs cannot")
     assert snapshot() == before
+
+
+def test_shipped_records_are_of_this_version_and_hold_no_path():
+    for path in SHIPPED.glob("*.json"):
+        if path.name != "best.onnx.json":
+            record = Record.from_bytes(path.read_bytes())
+            assert record.data_dir is None and record.to_bytes() == path.read_bytes()
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
