@@ -207,7 +207,7 @@ def train_epoch(learner, split, epoch):
             check_finite(losses[-1], f"Epoch {epoch}, step {len(losses) - 1}: the loss")
         del pending[:count]
 
-    hidden = None if workers.leads else True  # None: where there is no terminal
+    hidden = not workers.leads
     with progress(total=len(order), desc=f"Epoch {epoch}", unit=" images", disable=hidden) as bar:
         for slices in batches(
             split, recipe.batch_size, learner.contexts, order, workers.rank, workers.size, warps

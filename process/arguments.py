@@ -91,17 +91,17 @@ def number(limits, smallest, largest):
 
     def convert(text):
         value = float(text)
-        if not math.isfinite(value) or value < limits.low or (limits.above and value == limits.low):
-            bound = "above" if limits.above else "at least"
-            raise argparse.ArgumentTypeError(f"{text} is not a finite number {bound} {limits.low}")
-        if not (value == 0 or smallest <= value <= largest):
-            raise argparse.ArgumentTypeError(
-                f"{text} is not between {smallest} and {largest}, as MXNet needs it"
-            )
-        if value not in limits:
-            bound = "below" if limits.below else "at most"
-            raise argparse.ArgumentTypeError(f"{text} is not {bound} {limits.high}")
-        return value
+        low, above = limits.low, "above" if limits.above else "at least"
+        high, below = limits.high, "below" if limits.below else "at most"
+        if not math.isfinite(value) or value < low or (limits.above and value == low):
+            wanted = f"a finite number {above} {low}"
+        elif value != 0 and not smallest <= value <= largest:
+            wanted = f"between {smallest} and {largest}, as MXNet needs it"
+        elif value > high or (limits.below and value == high):
+            wanted = f"{below} {high}"
+        else:
+            return value
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
 
     convert.__name__ = "number"
     return convert

@@ -101,14 +101,14 @@ def say_when_it_ends(seconds):
     say(f"About {hours} left, until {end}")
 
 
-def progress(items=None, disable=None, **kwargs):
+def progress(disable=False, **kwargs):
     """A progress bar of tqdm, where there is a terminal."""
     from tqdm import tqdm
 
     # tqdm's own lock is a semaphore, of which Python 3.14 warns where the process ends early.
     tqdm.set_lock(LOCK)
-    disable = disable or not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty()
     try:
-        return tqdm(items, file=sys.stderr, leave=False, disable=disable, **kwargs)
+        hidden = disable or not hasattr(sys.stderr, "isatty") or not sys.stderr.isatty()
+        return tqdm(file=sys.stderr, leave=False, disable=hidden, **kwargs)
     except OSError:  # the terminal has gone
-        return tqdm(items, disable=True, **kwargs)
+        return tqdm(disable=True, **kwargs)

@@ -33,11 +33,7 @@ class OutputLost(Ended):
 
 
 class Interrupted(Ended):
-    """One of `SIGNALS` has come."""
-
-    def __init__(self, signum):
-        super().__init__(signum)
-        self.signum = signum
+    """One of `SIGNALS` has come, whose number is the argument."""
 
 
 def explain(error, argv):
@@ -52,7 +48,7 @@ def explain(error, argv):
         start = os.environ.get("STARTED_BY", "python main.py")  # which cluster.launch sets
         command = f"{start} {shlex.join([*argv, *resume])}"
         where = f": {error.kept}. To go on" if error.kept else ". The same command again"
-        return f"Interrupted{where}: {command}", 128 + error.signum
+        return f"Interrupted{where}: {command}", 128 + error.args[0]
     if isinstance(error, KeyboardInterrupt):
         return None, 130
     if isinstance(error, OutputLost):
@@ -70,48 +66,41 @@ def explain(error, argv):
 
 
 def lacks_memory(error):
-    """Whether an error means that memory ran out; MXNet has no class of its own for it."""
+    """Whether an error means that memory ran out, for which MXNet has no class of its own."""
     signs = "(?<!illegal m)emory|bad_alloc|AlignedMalloc|temporarily unavailable"
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and re.search(signs, str(error)) is not None
-    )
+    said = isinstance(error, RuntimeError) and re.search(signs, str(error))
+    return isinstance(error, MemoryError) or bool(said)
 
 
-# The signals so far, and what they did before; both belong to the process, as signals do.
-received, before = [], {}
+received = []  # the signals so far, which belong to the process
 
 
 @contextlib.contextmanager
 def noting_signals():
-    """Meanwhile `SIGNALS` wait for `check_signals`; a second Ctrl-C or SIGTERM acts at once."""
-    received.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers belong to the main thread
-        return
-    before.update((signum, signal.getsignal(signum) or signal.SIG_DFL) for signum in SIGNALS)
-    note_signals()
-    try:
-        yield
-    finally:
-        for signum in SIGNALS:
-            signal.signal(signum, before[signum])
-        received.clear()
+    """Meanwhile `SIGNALS` wait for `check_signals`; a second Ctrl-C or SIGTERM acts at once.
 
-
-def note_signals():
-    """Note signals from now on, but for those that are ignored, as SIGHUP is under nohup.
-
-    An exception raised by the handler itself could cut a step, or be lost in some ``__del__``.
+    A handler that raised could cut a step, or its exception be lost in some ``__del__``. Ignored
+    signals stay ignored, as SIGHUP is under nohup.
     """
+    before = {}
 
     def note(signum, frame):
         received.append(signum)
         if signum in (signal.SIGINT, signal.SIGTERM):  # SIGXCPU comes again with every second
             signal.signal(signum, before[signum])
 
-    for signum in SIGNALS:
-        if before[signum] is not signal.SIG_IGN:
+    received.clear()
+    if threading.current_thread() is threading.main_thread():  # which alone may set handlers
+        before = {signum: signal.getsignal(signum) or signal.SIG_DFL for signum in SIGNALS}
+    for signum, handler in before.items():
+        if handler is not signal.SIG_IGN:
             signal.signal(signum, note)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        received.clear()
 
 
 def check_signals():

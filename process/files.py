@@ -23,8 +23,8 @@ def make_folder(folder):
 def claim(folder, names, older=()):
     """Make a folder for output, and note in it that these names are written there.
 
-    Raises UserError where something that no earlier call has noted is in the way; not so for the
-    names `older`, which a version wrote that noted nothing.
+    Raises UserError where something is in the way that no earlier call has noted, unless its name
+    is among `older`, from versions that noted nothing.
     """
     make_folder(folder)
     noted = claimed(folder)
@@ -54,15 +54,14 @@ def write_atomically(path, content):
 def write_together(contents):
     """Write bytes to paths that belong together: all beside their places before one is renamed.
 
-    Raises UserError where one cannot be written, for example because the disk is full: the old ones
-    are as before. Or where one cannot be renamed: those before it are new.
+    Raises UserError where one cannot be written, as on a full disk; all old ones are kept then.
     """
     try:
         for path, content in contents.items():
             write_new(path, content)
         for path in contents:
             rename_new(path)
-    finally:  # after a second Ctrl-C too; where all went well, nothing is left
+    finally:  # also after a second Ctrl-C
         remove_new(contents)
 
 
@@ -71,7 +70,7 @@ def write_new(path, content):
     try:
         if path.is_dir() and not path.is_symlink():  # which nothing can be renamed to
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        remove(new_name(path))  # it might be a link
+        new_name(path).unlink(missing_ok=True)  # it might be a link
         with open(new_name(path), "xb") as file:
             file.write(content)
             file.flush()
@@ -85,7 +84,7 @@ def remove_new(paths):
     """Remove what `write_new` left of files that will not be renamed."""
     for path in paths:
         with contextlib.suppress(OSError):
-            remove(new_name(path))
+            new_name(path).unlink(missing_ok=True)
 
 
 def rename_new(path):
@@ -106,24 +105,14 @@ def new_name(path):
     return path.with_name(f"{path.name}.new")
 
 
-def remove(path):
-    """Remove a file, or a link, unless it is not there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
-
-
 @contextlib.contextmanager
 def open_regular(path):
     """Open a file for reading; raises OSError also where it is a pipe or a device, which may keep
     its reader waiting for ever."""
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
+    with open(path, "rb", opener=lambda name, how: os.open(name, how | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        with open(number, "rb", closefd=False) as file:
-            yield file
-    finally:
-        os.close(number)
+        yield file
 
 
 def read_file(path):

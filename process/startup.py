@@ -12,15 +12,6 @@ from process.cores import physical_cores
 from process.errors import UserError
 from process.libraries import how_to_load, load_cuda_libraries
 
-THREADS = {
-    # A copy above this size is made by an OpenMP team of another engine thread. libgomp then counts
-    # more threads than processors, and stops spinning for the rest of the process: half the speed.
-    "MXNET_CPU_PARALLEL_SIZE": "2000000000",
-    # Beside other processes on the same cores threads that spin longer keep these from the rest
-    # of their own team; ones that sleep sooner cost the time of waking them.
-    "GOMP_SPINCOUNT": "10000",
-}
-
 
 def prepare_mxnet():
     """Import MXNet, and let it use every core well; call it before anything else imports MXNet.
@@ -129,6 +120,10 @@ def use_physical_cores():
 
 def tune_threads():
     """Keep threads as quick as they are at first, unless the user chose otherwise."""
-    for name, value in THREADS.items():
-        if name != "GOMP_SPINCOUNT" or "OMP_WAIT_POLICY" not in os.environ:
-            os.environ.setdefault(name, value)
+    # A copy above this size is made by an OpenMP team of another engine thread. libgomp then counts
+    # more threads than processors, and stops spinning for the rest of the process: half the speed.
+    os.environ.setdefault("MXNET_CPU_PARALLEL_SIZE", "2000000000")
+    # Beside other processes, threads that spin longer keep a core from the rest of their own team;
+    # threads that sleep sooner take time to wake.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")

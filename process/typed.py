@@ -13,13 +13,6 @@ class Range(NamedTuple):
     above: bool = False
     below: bool = False
 
-    def __contains__(self, value):
-        return (
-            self.low <= value <= self.high
-            and not (self.above and value == self.low)
-            and not (self.below and value == self.high)
-        )
-
 
 def within(low, high=math.inf, above=False, below=False, *, default):
     """A field whose number lies in a range."""

@@ -12,7 +12,6 @@ from process.files import (
     make_folder,
     new_name,
     read_file,
-    remove,
     remove_new,
     rename_new,
     write_atomically,
@@ -206,10 +205,10 @@ class Run:
                 if wanted and new.is_file() and sha256(read_file(new)) == wanted:
                     rename_new(path)
                 else:
-                    remove(new)
+                    new.unlink()
             if record and path.name not in kept:
-                remove(path)  # left by an earlier run of this name
-        remove(new_name(self.record_path))
+                path.unlink(missing_ok=True)  # left by an earlier run of this name
+        new_name(self.record_path).unlink(missing_ok=True)
 
     def read_params(self, path, record):
         """The arrays of a parameter file of this run, which must have the SHA-256 that the record,
