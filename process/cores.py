@@ -6,11 +6,9 @@ from pathlib import Path
 
 
 def physical_cores():
-    """Count the physical cores that this process may use, for work that keeps them busy.
-
-    They are those of its affinity (taskset), not above the quota of its container (docker run
-    --cpus). Where Linux does not say which processors share a core, each counts.
-    """
+    """Count the physical cores of this process's affinity (taskset), up to the quota of its
+    container (docker run --cpus). Where Linux does not say which processors share a core, each
+    counts."""
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     else:

@@ -28,33 +28,22 @@ TAKEN_AT_IMPORT = {
 
 
 @contextlib.contextmanager
-def old_numpy():
-    """Give NumPy the names that it has dropped, all but `KEPT` for a while only."""
-    names = vars(numpy)
-    given = {
-        name: value for name, value in {**KEPT, **TAKEN_AT_IMPORT}.items() if name not in names
-    }
+def lent(names, values):
+    """For a while, give a dict those of the values whose names it lacks."""
+    given = {name: value for name, value in values.items() if name not in names}
     names.update(given)
     try:
         yield
     finally:
-        for name in given.keys() & TAKEN_AT_IMPORT.keys():
+        for name in given:
             del names[name]
 
 
-@contextlib.contextmanager
 def old_distutils():
-    """Stand in for distutils, which Python 3.12 dropped, where nobody has imported it."""
+    """What MXNet takes of distutils, which Python 3.12 dropped, by the names of its modules."""
     version = types.ModuleType("distutils.version")
     version.StrictVersion = version.LooseVersion = numbers_of
-    given = {"distutils": types.ModuleType("distutils"), "distutils.version": version}
-    given = {name: module for name, module in given.items() if name not in sys.modules}
-    sys.modules.update(given)
-    try:
-        yield
-    finally:
-        for name in given:
-            del sys.modules[name]
+    return {"distutils": types.ModuleType("distutils"), "distutils.version": version}
 
 
 def numbers_of(version):
@@ -95,5 +84,7 @@ def load(content):
 if sys.platform == "linux":
     for library in GCC_LIBRARIES:
         borrow(library)
-with old_numpy(), old_distutils():
+for name, value in KEPT.items():
+    vars(numpy).setdefault(name, value)
+with lent(vars(numpy), TAKEN_AT_IMPORT), lent(sys.modules, old_distutils()):
     import mxnet  # noqa: F401
