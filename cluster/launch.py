@@ -23,6 +23,7 @@ KEPT = "finished epochs are kept, and the same command with --resume goes on"
 def main():
     """Run the command line; returns the exit status."""
     args = parse()
+    command = [args.script, *args.flags]
     variables = {
         "DMLC_PS_ROOT_URI": args.address,
         "DMLC_PS_ROOT_PORT": args.port,
@@ -39,9 +40,7 @@ def main():
             signal.signal(signum, lambda number, _: sys.exit(128 + number))
     try:
         for role, host in places:
-            processes.append(
-                start([args.script, *args.flags], {**variables, "DMLC_ROLE": role}, host)
-            )
+            processes.append(start(command, {**variables, "DMLC_ROLE": role}, host))
         return wait(places, processes)
     except SystemExit:
         if args.hosts != [None]:  # whose last words ssh does not bring

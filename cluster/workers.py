@@ -24,15 +24,8 @@ MESSAGE_BYTES = 2**14
 
 
 class Alone:
-    """A process that trains by itself.
-
-    Attributes
-    ----------
-    rank, size : int
-        Which worker this is, and of how many.
-    leads : bool
-        Whether it has rank 0, which evaluates, and writes the files.
-    """
+    """A process that trains by itself: worker `rank` of `size`, an int each; it `leads` where it
+    has rank 0, which evaluates, and writes the files."""
 
     rank, size, leads = 0, 1, True
 
@@ -56,18 +49,8 @@ class Alone:
         """Get the present centers of these classes, (b,) NDArray."""
 
     def finish_epoch(self, losses):
-        """Wait for every worker's last step, and fetch what all of them made.
-
-        Parameters
-        ----------
-        losses : (steps, losses) float array
-            This worker's sums.
-
-        Returns
-        -------
-        (steps, losses) float64
-            The sums of all workers.
-        """
+        """Wait for every worker's last step, and fetch what all of them made; from this worker's
+        sums `losses`, (steps, losses) float, make those of all workers, in float64."""
         return losses
 
     def leave(self):
@@ -75,13 +58,7 @@ class Alone:
 
 
 class Workers(Alone):
-    """This worker among the others.
-
-    Parameters
-    ----------
-    kvstore : {'dist_sync', 'dist_async'}
-    watch : Watch
-    """
+    """This worker among the others; `kvstore` is dist_sync or dist_async."""
 
     def __init__(self, kvstore, watch):
         self.sync = kvstore == "dist_sync"
@@ -97,9 +74,11 @@ class Workers(Alone):
         self.kv._barrier()
 
     def broadcast(self, value):
-        array = mx.nd.array(to_numbers(value))
+        # Of a fixed size, which the others must know before they receive it.
+        text = json.dumps(value).encode().ljust(MESSAGE_BYTES)
+        array = mx.nd.array(np.frombuffer(text, np.uint8))
         self.broadcast_arrays([array])
-        return from_numbers(array.asnumpy())
+        return json.loads(array.asnumpy().astype(np.uint8).tobytes())
 
     def sum(self, array):
         """The sum of all workers' arrays."""
@@ -208,7 +187,7 @@ class AsyncTrainer(SharedTrainer):
 
 
 class CenterTrainer(SharedTrainer):
-    """Sends the steps of a batch's centers to the servers, where all centers are."""
+    """Sends the steps of a batch's centers to the servers, which hold all centers."""
 
     def begin(self, keys):
         (self.centers,) = self.trained
@@ -232,13 +211,10 @@ class CenterTrainer(SharedTrainer):
 
 
 class Exchange(mx.optimizer.Optimizer):
-    """What a server makes of what the workers push: it keeps a sum, or subtracts it.
+    """What a server makes of what the workers push.
 
-    Parameters
-    ----------
-    sync : bool
-        Dense pushes are gradients, whose sum over the workers they pull again; otherwise, and
-        for row-sparse pushes always, they are steps to be subtracted from the parameters.
+    If `sync`, a dense push is a gradient, whose sum over the workers they pull again. Otherwise,
+    and always if it is row-sparse, it is a step, which is subtracted from the parameters.
     """
 
     def __init__(self, sync):
@@ -260,15 +236,6 @@ def plain(array):
     return array * 1
 
 
-def to_numbers(value):
-    """The JSON of a value as numbers of a fixed size, (MESSAGE_BYTES,)."""
-    return np.frombuffer(json.dumps(value).encode().ljust(MESSAGE_BYTES), np.uint8)
-
-
-def from_numbers(numbers):
-    return json.loads(numbers.astype(np.uint8).tobytes())
-
-
 def with_every_row(array):
     """A row-sparse copy that holds rows of zeros too, as a server must."""
     every = mx.nd.arange(len(array), dtype="int64")
@@ -276,13 +243,8 @@ def with_every_row(array):
 
 
 def join(kvstore):
-    """Take this process's part in a training.
-
-    Returns
-    -------
-    Alone or Workers
-        None where this was a server or the scheduler, and the workers have left.
-    """
+    """Take this process's part in a training: an Alone or Workers; None where this was a server
+    or the scheduler, and the workers have left."""
     if kvstore == "device":
         if "DMLC_ROLE" in os.environ:
             warn("DMLC_ROLE is set without --kvstore dist_sync or dist_async: this trains alone")

@@ -26,19 +26,11 @@ MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 Gi
 
 
 def export(trained, share=None):
-    """Write the best network of a run, and its centers, as ``<prefix>.onnx``; and what turns its
-    outputs into answers as ``<prefix>.onnx.json``.
+    """Write the best network of a run, a `runs.trained.Trained`, and its centers as
+    ``<prefix>.onnx``, and what turns its outputs into answers as ``<prefix>.onnx.json``.
 
-    Parameters
-    ----------
-    trained : runs.trained.Trained
-    share : float, optional
-        Of the test images, whose distances lie beyond the threshold that the model keeps.
-
-    Raises
-    ------
-    UserError
-        Anything that the user can mend.
+    The model keeps a threshold, beyond which lies the distance of a `share` of the test images.
+    Raises UserError where the model would be too large, or answers otherwise than MXNet.
     """
     model, beside = trained.run.onnx, trained.run.onnx_facts
     claim(model.parent, [model.name, beside.name])
@@ -48,9 +40,8 @@ def export(trained, share=None):
         threshold = trained.threshold(REJECTED if share is None else share)
     images = random_images(trained.image_shape)
     facts = how_to_answer(trained, threshold)
-    text = f"{json.dumps(facts, indent=1)}\n"
     content = to_onnx(loaded.net, loaded.centers, images, facts)
-    write_together({model: content, beside: text.encode()})
+    write_together({model: content, beside: f"{json.dumps(facts, indent=1)}\n".encode()})
     outputs = "output, feature, distance" if trained.centers else "output, feature"
     say(f"{model}: image -> {outputs}, compared with MXNet on {len(images)} images")
     say(f"{beside}: classes, preparation and threshold, as in the model's metadata")
@@ -69,8 +60,7 @@ def random_images(shape):
 def how_to_answer(trained, threshold):
     """What turns an image file into --predict's answer, as JSON can hold it; `threshold` is the
     distance beyond which an image is unknown, or None."""
-    channels, height, width = trained.image_shape
-    polarity = {**POLARITY, None: "any"}
+    shape = list(trained.image_shape)
     preparation = "upright as its EXIF says, transparent parts white, resized by Pillow's BILINEAR"
     if trained.prepares:
         preparation = "prepare() of datasets/digits.py: the ink is found, turned light on dark, "
@@ -79,49 +69,29 @@ def how_to_answer(trained, threshold):
         "classes": trained.names,
         # The centers of classes without training images are ignored.
         "trained": [*map(int, trained.classes)] if trained.record else [*range(len(trained.names))],
-        "shape": [channels, height, width],
-        "input": f"image: float32 of shape (batch, {channels}, {height}, {width}), "
+        "shape": shape,
+        "input": f"image: float32 of shape (batch, {', '.join(map(str, shape))}), "
         "the pixels (0 to 255) divided by 255",
         "prepare": "mnist" if trained.prepares else "none",
         "preparation": preparation,
-        "polarity": polarity[trained.light_on_dark],
+        "polarity": {**POLARITY, None: "any"}[trained.light_on_dark],
         "eval_method": trained.method,
         "threshold": threshold,
     }
 
 
 def to_onnx(net, centers, images, facts):
-    """Turn a network and its centers into an ONNX model, and compare the model with MXNet.
+    """Turn a network and its centers, (num_classes, d) float32 or None, into the bytes of an ONNX
+    model, and compare it with MXNet on `images`, (N, C, H, W) uint8.
 
     The model's input ``image`` is (batch, C, H, W) float32, pixel / 255, with any batch. Its
     outputs are ``output`` (batch, num_classes), the logits, ``feature`` (batch, d) and, where
     there are centers, ``distance`` (batch, num_classes), the Euclidean distances
-    ||x_i - c_j||; all float32.
-
-    Parameters
-    ----------
-    net : models.FeatureNet
-        Initialized, with known shapes.
-    centers : (num_classes, d) float32, or None
-    images : (N, C, H, W) uint8
-        Those that both are compared on; N >= 1.
-    facts : dict
-        The metadata, which are text: strings as they are, anything else as JSON.
-
-    Returns
-    -------
-    bytes
-        The model, as a file holds it.
-
-    Raises
-    ------
-    UserError
-        The model would be too large, or an output is further than 1e-4 from MXNet's, relative to
-        the largest value that this output has for the image where that is above 1.
+    ||x_i - c_j||; all float32. Its metadata are `facts`: strings as they are, the rest as JSON.
     """
     params = get_params(net)
-    size = sum(array.nbytes for array in params.values())
-    size += 0 if centers is None else centers.nbytes
+    arrays = [*params.values(), *([] if centers is None else [centers])]
+    size = sum(array.nbytes for array in arrays)
     if size > MAX_BYTES:
         raise UserError(
             f"an ONNX model has less than 2 GiB, and this network has {size / 2**30:.2f}: train "
@@ -130,10 +100,8 @@ def to_onnx(net, centers, images, facts):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = convert(net, params, centers, images.shape[1:])
-        known = {name: fact for name, fact in facts.items() if fact is not None}
-        texts = {
-            n: fact if isinstance(fact, str) else json.dumps(fact) for n, fact in known.items()
-        }
+        texts = {name: json.dumps(fact) for name, fact in facts.items() if fact is not None}
+        texts.update((name, fact) for name, fact in facts.items() if isinstance(fact, str))
         helper.set_model_props(model, texts)
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString()
@@ -196,7 +164,8 @@ def symbol_of(net):
 
 
 def compare_with_mxnet(content, net, centers, images):
-    """Raise UserError unless onnxruntime gets from the model what MXNet gets from the network."""
+    """Raise UserError unless onnxruntime gets from the model what MXNet gets from the network, up
+    to `TOLERANCE` times the largest value of an output for an image, or 1 if that is larger."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # more would keep spinning beside MXNet's
     options.log_severity_level = 4
