@@ -15,18 +15,8 @@ METHODS = {"softmax": ("black", "o"), "knn": ("0.55", "s")}  # grey: a colour wo
 
 @own_style
 def curves(history, title):
-    """Draw losses and error rates over the epochs, on logarithmic scales where none is zero.
-
-    Parameters
-    ----------
-    history : list of runs.record.Epoch
-    title : str
-
-    Returns
-    -------
-    bytes
-        A PNG.
-    """
+    """Draw the losses and error rates of a list of `runs.record.Epoch` as a PNG, on logarithmic
+    scales where none is zero."""
     figure = new_figure(10, 4.2)
     losses, errors = figure.subplots(1, 2)
     parts = [key for key in LOSSES if getattr(history[0], key) is not None]

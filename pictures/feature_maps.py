@@ -68,10 +68,6 @@ class Dots(NamedTuple):
         every = -(-len(self.labels) // MAX_KEPT)
         return self._replace(points=self.points[::every], labels=self.labels[::every])
 
-    def axes(self):
-        """What stands at the axes."""
-        return AXES.get(int(self.feature_size), COMPONENTS)
-
     def named(self):
         """The classes whose names are drawn, and where: the medians of their dots, (n, 2)."""
         classes = np.unique(self.labels)
@@ -83,20 +79,8 @@ class Dots(NamedTuple):
 
 @own_style
 def feature_map(dots, title, names=None):
-    """Draw a feature map.
-
-    Parameters
-    ----------
-    dots : Dots
-    title : str
-    names : list of str, optional
-        Of all classes; by default their numbers.
-
-    Returns
-    -------
-    bytes
-        A PNG of 640 x 640 pixels.
-    """
+    """Draw `Dots` as a PNG of 640 x 640 pixels; `names`, of all classes, are by default their
+    numbers."""
     figure = new_figure(FRAME_INCHES, FRAME_INCHES)
     draw_dots(figure.add_subplot(), dots, title, names)
     return to_bytes(figure)
@@ -104,19 +88,8 @@ def feature_map(dots, title, names=None):
 
 @own_style
 def stacked_feature_maps(panels, names=None):
-    """Draw several feature maps, one under the other.
-
-    Parameters
-    ----------
-    panels : list of (Dots, str)
-        Each with its title.
-    names : list of str, optional
-
-    Returns
-    -------
-    bytes
-        A JPEG, 1600 pixels wide; fewer where it would be higher than a JPEG can be.
-    """
+    """Draw several feature maps, (Dots, title), one under the other, as a JPEG that is 1600 pixels
+    wide; less wide where it would be higher than a JPEG can be."""
     height = 6 * len(panels)
     figure = new_figure(8, height, dpi=min(200, 65_000 // height))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
@@ -146,7 +119,7 @@ def draw_dots(axes, dots, title, names=None):
             marker=MARKERS[turn], linewidths=0, alpha=0.6 if len(points) > 2000 else None,
         )  # fmt: skip
     name_classes(axes, dots, names)
-    xlabel, ylabel = dots.axes()
+    xlabel, ylabel = AXES.get(int(dots.feature_size), COMPONENTS)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     if dots.feature_size > 1:
         axes.set_aspect("equal", adjustable="datalim")
@@ -158,10 +131,10 @@ def draw_dots(axes, dots, title, names=None):
 
 def name_classes(axes, dots, names):
     """Write the name of each class where its dots are."""
-    short = short_names(names) if names else None
+    short = short_names(names or list(map(str, range(dots.labels.max() + 1))))
     for j, place in zip(*dots.named()):
         axes.annotate(
-            short[j] if names else str(j), place,
+            short[j], place,
             (0, 12 if len(dots.centers) else 0), textcoords="offset points",  # above the center
             color="black", fontsize=10 if names else 14, weight="bold", ha="center", va="center",
             path_effects=[withStroke(linewidth=3, foreground="white")], annotation_clip=True,
@@ -173,9 +146,7 @@ def short_names(names):
     """The names with at most `MAX_LETTERS` letters: cut in the middle, and where that makes two
     equal, with their numbers."""
     half = MAX_LETTERS // 2
-    cut = [
-        name if len(name) <= MAX_LETTERS else f"{name[: half - 1]}…{name[-half:]}" for name in names
-    ]
+    cut = [n if len(n) <= MAX_LETTERS else f"{n[: half - 1]}…{n[-half:]}" for n in names]
     often = collections.Counter(cut)
     return [
         one if often[one] == 1 else f"{name[: half - 1]}… {j}"

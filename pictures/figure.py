@@ -1,6 +1,5 @@
 """Figures of matplotlib as the bytes of their files, in a style that is the same everywhere."""
 
-import contextlib
 import functools
 import io
 import warnings
@@ -17,11 +16,14 @@ CJK_FONTS = (
 
 
 def own_style(draw):
-    """Let a function draw in matplotlib's default style, whatever the user's is."""
+    """Let a function draw in matplotlib's default style, whatever the user's is, and without
+    warnings about characters that no font has: a prefix or a class may be named in any script."""
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs):
-        with matplotlib.style.context(["default", {"font.family": fonts()}]):
+        style = matplotlib.style.context(["default", {"font.family": fonts()}])
+        with style, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
             return draw(*args, **kwargs)
 
     return drawn
@@ -44,14 +46,5 @@ def new_figure(width, height, dpi=100):
 def to_bytes(figure, form="png"):
     """The bytes of a figure's file."""
     file = io.BytesIO()
-    with glyphs_may_miss():
-        figure.savefig(file, format=form)
+    figure.savefig(file, format=form)
     return file.getvalue()
-
-
-@contextlib.contextmanager
-def glyphs_may_miss():
-    """A prefix or the name of a class may be in any script."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        yield

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from pictures.feature_maps import FRAME_INCHES, SCALES_DIFFER, draw_dots
-from pictures.figure import glyphs_may_miss, new_figure, own_style
+from pictures.figure import new_figure, own_style
 from process.errors import check_signals
 
 FRAME_MS, LAST_FRAME_MS = 300, 2000
@@ -15,34 +15,23 @@ FRAME_MS, LAST_FRAME_MS = 300, 2000
 def gif(runs, names=None):
     """Draw feature maps, each run's on one scale, and join them into a GIF that runs for ever.
 
-    Parameters
-    ----------
-    runs : list of list of (Dots, str)
-        The frames of each run, each with its title; equally many of all.
-    names : list of str, optional
-        Of the classes.
-
-    Returns
-    -------
-    bytes
-        Of 640 x 640 pixels for one run, 480 x 520 for each of several.
+    Each run is a list of frames, (Dots, title), equally many in all; `names` are those of the
+    classes. One run has 640 x 640 pixels, each of several has 480 x 520.
     """
     corners = [corners_of(frames) for frames in runs]
     images = []
     for row in zip(*runs):
         check_signals()
         alone = len(row) == 1
-        size = (FRAME_INCHES, FRAME_INCHES) if alone else (4.8 * len(row), 5.2)
-        figure = new_figure(*size)
-        for axes, (dots, title), limits in zip(figure.subplots(1, len(row), squeeze=False)[0],
-                                               row, corners):  # fmt: skip
+        figure = new_figure(*((FRAME_INCHES, FRAME_INCHES) if alone else (4.8 * len(row), 5.2)))
+        panels = figure.subplots(1, len(row), squeeze=False)[0]
+        for axes, (dots, title), limits in zip(panels, row, corners):
             draw_dots(axes, dots, title, names)
             axes.update_datalim(limits)
             axes.autoscale_view()
         if not alone:
             figure.supxlabel(SCALES_DIFFER, fontsize=9)
-        with glyphs_may_miss():
-            figure.canvas.draw()
+        figure.canvas.draw()
         image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
         # 64 colours look the same, and save a third of a GIF.
         few = image.quantize(64, method=Image.Quantize.FASTOCTREE)
