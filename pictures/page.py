@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pictures.feature_maps import COLORS, short_names
-from pictures.gifs import FRAME_MS
+from pictures.gifs import FRAME_MS, corners_of
 from process.errors import check_signals
 
 TEMPLATE = Path(__file__).with_name("explore.html")
@@ -19,35 +19,27 @@ STEPS = 2**15 - 1  # into how many an axis is divided: a dot takes 4 bytes
 MAX_IMAGES = 10_000  # more would be much for a phone
 MAX_BYTES = 4_500_000  # of the dots of all epochs
 THUMBNAIL = 28  # pixels, the longer side at the most
-SAID = "A dot is an image, in the colour of its class; a cross is the center of a class."
+DOTS = "A dot is an image, in the colour of its class"
+CROSSES = "; a cross is the center of a class"
 HINT = "Point at a dot, tap it, or step through the images with the arrow keys. The wheel zooms."
 
 
 def images_page(dots, images, found, distances, names, title, method, files=None):
     """Make a page that shows the images of a test set behind the dots of its feature map.
 
+    Of more than `MAX_IMAGES` images it has the wrong ones first, and an even choice of the others.
+
     Parameters
     ----------
     dots : pictures.feature_maps.Dots
-        Where the N images and the centers of the classes lie.
     images : (N, C, H, W) uint8
-    found : dict of str to (N,) int
-        The classes that each method, named in words, found.
-    distances : dict of str to (N,) float
-        From each feature to a center, by what is said of it.
-    names : list of str
-        Of all classes.
+    found, distances : dict of str to (N,) array
+        The classes that each method finds, and distances to centers, by what they are in words.
+    names, files : list of str
+        Of all classes, and of the images, where these have files.
     title : str
     method : str
         The key of `found` by which images get a black edge where they are wrong.
-    files : list of str, optional
-        Those of the images.
-
-    Returns
-    -------
-    bytes
-        Of more than `MAX_IMAGES` images it has the wrong ones first, and an even choice of the
-        others.
     """
     labels = dots.labels
     wrong = {f"wrong by {words}": answer != labels for words, answer in found.items()}
@@ -70,7 +62,7 @@ def images_page(dots, images, found, distances, names, title, method, files=None
             for words, errors in wrong.items()
         ],
     }  # fmt: skip
-    said = f"{SAID} Images that are wrong by {method} have a black edge."
+    said = f". Images that are wrong by {method} have a black edge."
     if len(kept) < len(labels):
         said += f" Of {len(labels):,} images {len(kept):,} are here, the wrong ones first."
     return fill(title, said, [shown], labels, names)
@@ -79,18 +71,8 @@ def images_page(dots, images, found, distances, names, title, method, files=None
 def epochs_page(parts, title, names=None):
     """Make a page that goes through the feature maps of a run's epochs.
 
-    Parameters
-    ----------
-    parts : dict of str to list of (Dots, str)
-        The epochs' feature maps and their titles, by the name of the set.
-    title : str
-    names : list of str, optional
-        Of the classes; by default their numbers.
-
-    Returns
-    -------
-    bytes
-        Where all dots would take more than `MAX_BYTES`, it has an even choice of them.
+    `parts` has a list of (Dots, title) for each set, by its name; `names` of all classes are by
+    default their numbers. Where all dots would take more than `MAX_BYTES`, it has an even choice.
     """
     frames = sum(parts.values(), [])
     every = -(-sum(4 * len(dots.labels) for dots, _ in frames) // MAX_BYTES)
@@ -98,18 +80,19 @@ def epochs_page(parts, title, names=None):
         frames_of(f"{name} set", part, corners(frames), slice(None, None, every))
         for name, part in parts.items()
     ]
-    said = SAID + f" One image of {every} is shown." * (every > 1)
+    said = f". One image of {every} is shown." if every > 1 else "."
     labels = np.concatenate([part[0][0].labels for part in parts.values()])
     return fill(title, said, sets, labels, names)
 
 
 def fill(title, said, sets, labels, names):
     """The page of these sets; in it names are text, never markup."""
-    classes, short = np.unique(labels).tolist(), short_names(names or [])
+    classes = np.unique(labels).tolist()
+    names = names or list(map(str, range(classes[-1] + 1)))
+    short, crosses = short_names(names), CROSSES if sets[0]["frames"][0]["centers"] else ""
     data = {
-        "said": said, "hint": HINT if "images" in sets[0] else "", "sets": sets,
-        "classes": [(j, names[j] if names else str(j)) for j in classes],
-        "short": {j: short[j] if names else str(j) for j in classes},
+        "said": DOTS + crosses + said, "hint": HINT if "images" in sets[0] else "", "sets": sets,
+        "classes": [(j, names[j]) for j in classes], "short": {j: short[j] for j in classes},
         "colors": COLORS, "steps": STEPS, "pause": FRAME_MS,
     }  # fmt: skip
     before, between, after = re.split("TITLE|DATA", TEMPLATE.read_text(encoding="utf-8"))
@@ -135,8 +118,7 @@ def frames_of(name, frames, limits, kept):
 
 def corners(frames):
     """The lower left corner and the side of a square that has room for all dots and centers."""
-    places = np.concatenate([part for dots, _ in frames for part in (dots.points, dots.centers)])
-    low, high = places.min(axis=0), places.max(axis=0)
+    low, high = corners_of(frames)
     side = max(1.06 * (high - low).max(), 1e-9)
     return (low + high - side) / 2, side
 
