@@ -1,7 +1,7 @@
 """The actions that evaluate trained runs: test one, or compare several."""
 
 import time
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple, Union
 
 import numpy as np
 
@@ -29,6 +29,8 @@ REGIONS, SIDE_BY_SIDE = "who_answers_what.png", "side_by_side.gif"
 def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None):
     """Evaluate the best network of a run on the test set, and print its accuracy.
 
+    Raises UserError where there is anything that the user can mend.
+
     Parameters
     ----------
     trained : runs.trained.Trained
@@ -42,11 +44,6 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         Images that belong to no class, to be told from the test images.
     share : float, optional
         The share of the test images that may be refused with them.
-
-    Raises
-    ------
-    UserError
-        Anything that the user can mend.
     """
     run, words = trained.run, EVAL_METHODS[method].words
     if plotting:
@@ -87,21 +84,11 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
 
 
 def compare(trained, dataset, ctx, out_dir):
-    """Evaluate runs on both sets by every method, print tables, and draw their feature maps; on the
-    test set also who answers what, for two features, and side by side what --plotting kept.
+    """Evaluate each `runs.trained.Trained` on both sets by every method, print tables, and draw
+    their feature maps; on the test set also who answers what, for two features, and side by side
+    what --plotting kept. The pictures go to the Path `out_dir`.
 
-    Parameters
-    ----------
-    trained : list of runs.trained.Trained
-    dataset : datasets.dataset.Dataset
-    ctx : mxnet.Context
-    out_dir : Path
-        Where the pictures go.
-
-    Raises
-    ------
-    UserError
-        Anything that the user can mend.
+    Raises UserError where there is anything that the user can mend.
     """
     stacked = [STACKED.format(split) for split in SPLITS]
     claim(out_dir, [*stacked, REGIONS, SIDE_BY_SIDE], older=stacked)
@@ -136,7 +123,7 @@ def regions(trained, dataset, rows):
             said = [f"{w.sum()} by {EVAL_METHODS[method].words}" for method, w in wrong.items()]
             panels.append(Panel(
                 row.dots, np.any(list(wrong.values()), axis=0), each.params["output.weight"],
-                each.params.get("output.bias", 0), row.radius(),
+                each.params.get("output.bias", 0),
                 f"{row.prefix}: {dataset.name}, {len(labels)} test images,\n"
                 f"wrong {' and '.join(said)}",
             ))  # fmt: skip
@@ -144,15 +131,12 @@ def regions(trained, dataset, rows):
 
 
 class Row(NamedTuple):
-    """A run on one set: accuracies, by method, of its best and of its last epoch, None where they
-    are unknown; how its clusters lie; its feature map, and what it answers."""
+    """A run on one set: accuracies of its best epoch, by method; its cells of the table, by column,
+    None where they are unknown; its feature map, and the classes that each method found."""
 
     prefix: str
-    best: Dict[str, Optional[float]]
-    best_epoch: Optional[int]
-    last: Dict[str, Optional[float]]
-    last_epoch: Optional[int]
-    clusters: Dict[str, Optional[float]]
+    accuracy: Dict[str, float]
+    cells: Dict[str, Union[None, int, float]]
     dots: Dots
     found: Dict[str, np.ndarray]
 
@@ -162,47 +146,29 @@ class Row(NamedTuple):
         record, labels = trained.record, getattr(dataset, split).labels
         accuracy, about = accuracies(answers, labels), (answers.features, labels)
         last = record.history[-1] if record and record.same_data(dataset) else None
-        return cls(
-            prefix=trained.run.prefix,
-            best={method: accuracy.get(method) for method in EVAL_METHODS},
-            best_epoch=record and record.best.epoch,
-            last={method: last and last.accuracy(split, method) for method in EVAL_METHODS},
-            last_epoch=last and last.epoch,
-            clusters={
-                "tightness": None if centers is None else tightness(*about, centers),
-                "spread": spread(*about),
-                "shift": None if centers is None else shift(*about, centers),
-            },
-            dots=Dots.of(*about, centers),
-            found=answers.found,
-        )
+        columns = {method: each.column for method, each in EVAL_METHODS.items()}
+        cells = {
+            **{column: accuracy.get(method) for method, column in columns.items()},
+            "best epoch": record and record.best.epoch,
+            **{f"{column}, last epoch": last and last.accuracy(split, method)
+               for method, column in columns.items()},
+            "last epoch": last and last.epoch,
+            "tightness": None if centers is None else tightness(*about, centers),
+            "spread": spread(*about),
+            "shift": None if centers is None else shift(*about, centers),
+        }  # fmt: skip
+        return cls(trained.run.prefix, accuracy, cells, Dots.of(*about, centers), answers.found)
 
     def title(self, where):
         """The title of the feature map."""
-        known = {method: share for method, share in self.best.items() if share is not None}
-        shares = [f"{share:.4f} ({EVAL_METHODS[method].words})" for method, share in known.items()]
+        shares = [f"{a:.4f} ({EVAL_METHODS[method].words})" for method, a in self.accuracy.items()]
         return f"{self.prefix}: {where}, accuracy {', '.join(shares)}"
-
-    def radius(self):
-        """The mean distance of the features of each class to its center; None without centers."""
-        points, labels, classes, _, centers, *_ = self.dots
-        if not len(centers):
-            return None
-        own = np.linalg.norm(points - centers[np.searchsorted(classes, labels)], axis=1)
-        return np.array([own[labels == j].mean() for j in classes])
 
 
 def markdown(rows):
     """The table of the runs on one set."""
-    columns = [method.column for method in EVAL_METHODS.values()]
-    last = [f"{column}, last epoch" for column in columns]
-    header = ("run", *columns, "best epoch", *last, "last epoch", *rows[0].clusters)
-    cells = [
-        (*row.best.values(), row.best_epoch, *row.last.values(), row.last_epoch,
-         *row.clusters.values())
-        for row in rows
-    ]  # fmt: skip
-    return table(header, [[row.prefix, *map(cell, each)] for row, each in zip(rows, cells)])
+    cells = [[row.prefix, *map(cell, row.cells.values())] for row in rows]
+    return table(["run", *rows[0].cells], cells)
 
 
 def cell(value):

@@ -1,6 +1,6 @@
 """Who answers what: features on top of the regions in which a network answers each class."""
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,25 +12,22 @@ from utils import nearest_center
 INCHES, POINTS = 6.4, 480  # of a panel, and in how many points of it a side is answered
 TINT = 0.25  # how much colour a region has
 MAX_BORDERS = 50  # of classes
-LEGEND = (
-    "tint: what the classifier answers there; dotted: halfway between centers; circle: mean "
-    "distance of a class to its center;\nblack edge: wrong by one of the methods; "
-) + SCALES_DIFFER
+TINTS = "tint: what the classifier answers there; "
+CENTERS = "dotted: halfway between centers; circle: mean distance of a class to its center;"
+EDGES = f"\nblack edge: wrong by one of the methods; {SCALES_DIFFER}"
 
 
 class Panel(NamedTuple):
     """What is drawn of a run with two features.
 
     `wrong` (N,) bool says which images are answered wrongly by any method; `weight` (C, 2) and
-    `bias` (C,) are those of the classifier; `radius` (K,) is the mean distance of the features of
-    each class that is there to its center, None without centers.
+    `bias` (C,) are those of the classifier.
     """
 
     dots: Dots
     wrong: np.ndarray
     weight: np.ndarray
     bias: np.ndarray
-    radius: Optional[np.ndarray]
     title: str
 
 
@@ -40,18 +37,8 @@ def who_answers_what(panels, names=None):
 
     A region has a tint of the colour of the class that the classifier answers there. Dotted lines
     lie halfway between centers, where the nearest center changes; a cross is a center, a circle
-    around it the mean distance of its features. What is answered wrongly has a black edge.
-
-    Parameters
-    ----------
-    panels : list of Panel
-    names : list of str, optional
-        Of the classes.
-
-    Returns
-    -------
-    bytes
-        A PNG, with two panels in a row.
+    around it the mean distance of its features. What is answered wrongly has a black edge. It is a
+    PNG with two panels in a row; `names` are those of the classes.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -61,11 +48,11 @@ def who_answers_what(panels, names=None):
         draw_dots(axes, panel.dots, panel.title, names)
         draw_wrong(axes, panel)
         draw_regions(axes, panel)
-        if panel.radius is not None:
-            draw_circles(axes, panel)
+        draw_circles(axes, panel.dots)
     for axes in every[len(panels) :]:
         axes.remove()
-    figure.supxlabel(LEGEND, fontsize=9)
+    have_centers = any(len(panel.dots.centers) for panel in panels)
+    figure.supxlabel(TINTS + CENTERS * have_centers + EDGES, fontsize=9)
     return to_bytes(figure)
 
 
@@ -101,8 +88,9 @@ def draw_regions(axes, panel):
     axes.grid(False)
 
 
-def draw_circles(axes, panel):
+def draw_circles(axes, dots):
     """Draw the mean distance of its features around each center."""
     turn = np.linspace(0, 2 * np.pi, 100)
-    for (x, y), radius in zip(panel.dots.centers, panel.radius):
+    for j, (x, y) in zip(dots.classes, dots.centers):
+        radius = np.linalg.norm(dots.points[dots.labels == j] - (x, y), axis=1).mean()
         axes.plot(x + radius * np.cos(turn), y + radius * np.sin(turn), "k-", linewidth=0.8)

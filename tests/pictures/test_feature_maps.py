@@ -3,6 +3,7 @@
 import io
 
 import imageio.v3 as iio
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -11,6 +12,7 @@ from PIL import Image
 from pictures import regions
 from pictures.feature_maps import (
     COLORS,
+    MARKERS,
     MAX_LETTERS,
     Dots,
     class_colors,
@@ -43,19 +45,6 @@ def test_features_of_any_size_are_drawn_in_colours(size, num_classes):
     assert len(np.unique(coloured // 64, axis=0)) >= min(num_classes, 5)
 
 
-def test_more_than_two_features_are_projected_on_principal_components():
-    random = np.random.RandomState(0)
-    plane = random.normal(size=(200, 2)) * [5, 3]
-    basis, _ = np.linalg.qr(random.normal(size=(6, 6)))
-    features = plane @ basis[:2] + 10
-    points, note = to_plane(features.astype(np.float32), np.zeros(200, int))
-    centered = plane - plane.mean(axis=0)
-    np.testing.assert_allclose(
-        np.linalg.norm(points, axis=1), np.linalg.norm(centered, axis=1), rtol=1e-3
-    )
-    assert "PCA of 6 features: 100% of the variance" in note
-
-
 @pytest.mark.parametrize("size", [3, 50, 3000])
 def test_the_projection_is_that_of_a_singular_value_decomposition(size):
     random = np.random.RandomState(0)
@@ -79,9 +68,8 @@ def test_one_point_and_equal_features_can_be_drawn():
 def test_a_gif_has_all_frames(monkeypatch):
     monkeypatch.setattr("pictures.feature_maps.MAX_NAMED_CLASSES", 0)  # no name hides a dot
     triangle = np.array([[0, 0], [9, 0], [0, 9]], np.float32)
-    frames = [
-        (Dots.of(size / 10 * triangle, np.arange(3)), f"epoch {size}") for size in (1, 2, 3, 10)
-    ]
+    sizes = (1, 2, 3, 10)
+    frames = [(Dots.of(size / 10 * triangle, np.arange(3)), f"epoch {size}") for size in sizes]
     images = iio.imread(gif([frames]), extension=".gif", index=None)
     assert images.shape == (4, 640, 640, 3)
     # The last one has the scale that it would have alone; in the others the dots lie as they do.
@@ -150,18 +138,37 @@ def test_names_that_are_cut_differ():
 
 def test_classes_of_one_colour_have_other_shapes():
     points = np.random.RandomState(0).normal(size=(20, 2))
-    first, second = (
-        pixels(feature_map(Dots.of(points, np.full(20, j)), "", [" "] * 11)) for j in (0, 10)
-    )
-    blue = [is_near(image, COLORS[0]).sum() for image in (first, second)]
+    maps = [feature_map(Dots.of(points, np.full(20, j)), "", [" "] * 11) for j in (0, 10)]
+    blue = [is_near(pixels(each), COLORS[0]).sum() for each in maps]
     assert min(blue) > 100 and blue[1] > 1.3 * blue[0]
 
 
 def test_many_maps_fit_a_jpeg():
-    dots = Dots.of(np.random.RandomState(0).normal(size=(4, 2)), np.arange(4))
-    picture = stacked_feature_maps([(dots, "run")] * 80)
+    picture = stacked_feature_maps([(dots_of(2, 4, samples=20), "run")] * 70)
     with Image.open(io.BytesIO(picture)) as image:
         assert image.height < 65_500 and image.width > 1000
+
+
+def test_the_style_is_the_programs_own():
+    dots, pictures = dots_of(2, 3), []
+    for style in ({}, {"axes.facecolor": "black", "font.size": 30, "savefig.dpi": 50}):
+        with matplotlib.rc_context(style):
+            maps = feature_map(dots, ""), stacked_feature_maps([(dots, "")]), gif([[(dots, "")]])
+            pictures.append(maps)
+    assert pictures[0] == pictures[1]
+
+
+def test_drawing_does_not_cost_per_class(monkeypatch):
+    calls, scatter = [], matplotlib.axes.Axes.scatter
+
+    def counted(*args, **kwargs):
+        calls.append(1)
+        return scatter(*args, **kwargs)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "scatter", counted)
+    features = np.random.RandomState(0).normal(size=(2000, 2)).astype(np.float32)
+    assert feature_map(Dots.of(features, np.arange(2000)), "many")
+    assert len(calls) == len(MARKERS)
 
 
 def test_the_tints_are_what_the_classifier_answers():
@@ -170,7 +177,7 @@ def test_the_tints_are_what_the_classifier_answers():
     points = np.array([[-4.0, -4.0], [4.0, 4.0], [4.0, -4.0]])
     panel = regions.Panel(
         Dots.of(points, np.arange(3), points / 2), np.array([0, 0, 1], bool), weight, bias,
-        np.ones(3), "a run",
+        "a run",
     )  # fmt: skip
     image = pixels(regions.who_answers_what([panel], [" "] * 3)).astype(float)
     tints = 255 * (1 - regions.TINT * (1 - class_colors(3)))
