@@ -12,18 +12,10 @@ MAX_FRAMES, MAX_BESIDE = 100, 4
 
 
 class Album:
-    """The pictures of a run.
-
-    Parameters
-    ----------
-    run : runs.run.Run
-    record : runs.record.Record
-        To which epochs are added while the run is trained.
-    """
+    """The pictures of a `runs.run.Run`, to whose record epochs are added while it is trained."""
 
     def __init__(self, run, record):
         self.run, self.record = run, record
-        self.drawn = None  # not read yet
 
     def clear(self):
         """Remove all pictures of this run, and the model that was exported from it."""
@@ -47,76 +39,62 @@ class Album:
     def draw(self, dataset, answers, centers, last):
         """Draw the newest epoch, then write the table; no trouble of matplotlib costs the epoch.
 
-        Parameters
-        ----------
-        dataset : datasets.dataset.Dataset
-        answers : dict of str to utils.Answers
-            Those to ``train`` and ``test``.
-        centers : (num_classes, feature_size) float32, or None
-        last : bool
-            Whether it is the run's last epoch, after which curves, GIFs and the page of all
-            epochs are drawn.
+        `answers` has `utils.Answers` to each of `SPLITS`, `centers` (num_classes, feature_size) are
+        None for softmax loss alone. After the last epoch come curves, GIFs and the page of all.
         """
+        epoch, plotting = self.record.history[-1].epoch, self.record.recipe.plotting
         if len(self.record.history) == 1:  # what is there belongs to a run that is no more
             self.clear()
         try:
-            if self.record.recipe.plotting and self.is_drawn(self.record.history[-1].epoch):
-                self.draw_feature_maps(dataset, answers, centers)
+            if plotting and (last or epoch % self.step() == 0):
+                drawn = self.draw_feature_maps(dataset, answers, centers)
             if last:
                 title = f"{self.run.prefix}, {dataset.name}"
-                drawn = curves.curves(self.record.history, title)
-                write_atomically(self.run.picture("curves.png"), drawn)
-            if last and self.record.recipe.plotting:
-                self.draw_epochs(dataset.names, title)
+                picture = curves.curves(self.record.history, title)
+                write_atomically(self.run.picture("curves.png"), picture)
+            if last and plotting:
+                self.draw_epochs(drawn, dataset.names, title)
         except (UserError, Interrupted):
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            epoch = self.record.history[-1].epoch
             warn(f"pictures of epoch {epoch} could not be drawn ({reason})")
         write_atomically(self.run.picture("history.csv"), self.record.history_csv())
 
-    def is_drawn(self, epoch):
-        """Whether the pictures have this epoch: every one of few, and always the last."""
-        epochs = self.record.epochs
-        return epoch % -(-epochs // MAX_FRAMES) == 0 or epoch == epochs - 1
+    def step(self):
+        """How many epochs go on from one that is drawn to the next: one, unless they are many."""
+        return -(-self.record.epochs // MAX_FRAMES)
 
     def draw_feature_maps(self, dataset, answers, centers):
-        """Draw a frame of each set, and keep what is drawn."""
-        epoch = self.record.history[-1]
-        if self.drawn is None:
-            self.drawn = read_drawn(self.run, self.record)
+        """Draw a frame of each set; returns what is drawn of all epochs, as the file keeps it."""
+        epoch, drawn = self.record.history[-1], read_drawn(self.run, self.record)
         make_folder(self.run.folder)
         parts = {}
         for split in SPLITS:
-            dots = feature_maps.Dots.of(
-                answers[split].features, getattr(dataset, split).labels, centers
-            )
-            picture = feature_maps.feature_map(dots, self.title(split, epoch), dataset.names)
+            labels = getattr(dataset, split).labels
+            dots = feature_maps.Dots.of(answers[split].features, labels, centers)
+            title = title_of(self.run, self.record, split, epoch)
+            picture = feature_maps.feature_map(dots, title, dataset.names)
             write_atomically(self.frame(split, epoch), picture)
             parts[split] = dots.thinned()
-        self.drawn = {each: self.drawn[each] for each in self.drawn if self.is_drawn(each)}
-        self.drawn[epoch.epoch] = parts
-        write_drawn(self.run, self.record, self.drawn)
+        drawn = {each: drawn[each] for each in drawn if each % self.step() == 0}
+        drawn[epoch.epoch] = parts
+        write_drawn(self.run, self.record, drawn)
+        return drawn
 
-    def draw_epochs(self, names, title):
+    def draw_epochs(self, drawn, names, title):
         """Draw the GIFs and the page of all epochs; remove frames that do not belong to them."""
-        if not self.drawn:
-            return
-        sets = {}
+        epochs, sets = [epoch for epoch in self.record.history if epoch.epoch in drawn], {}
         for split, words in SPLITS.items():
-            epochs = [epoch for epoch in self.record.history if epoch.epoch in self.drawn]
             sets[words] = frames = [
-                (self.drawn[epoch.epoch][split], self.title(split, epoch)) for epoch in epochs
+                (drawn[epoch.epoch][split], title_of(self.run, self.record, split, epoch))
+                for epoch in epochs
             ]
             write_atomically(self.run.picture(f"{split}.gif"), gifs.gif([frames], names))
         write_atomically(self.run.picture("epochs.html"), page.epochs_page(sets, title, names))
         ours = {self.frame(split, epoch) for split in SPLITS for epoch in epochs}
         for path in set(self.frames_there()) - ours:
             remove(path)
-
-    def title(self, split, epoch):
-        return title_of(self.run, self.record, split, epoch)
 
     def frame(self, split, epoch):
         """Where the feature map of an `Epoch` goes."""
@@ -137,20 +115,10 @@ def title_of(run, record, split, epoch):
 
 
 def side_by_side(trained, split, names=None):
-    """Draw what runs drew of their epochs side by side.
+    """Draw what each `runs.trained.Trained` kept of its epochs side by side, as a GIF.
 
-    Parameters
-    ----------
-    trained : list of runs.trained.Trained
-    split : str
-    names : list of str, optional
-        Of the classes.
-
-    Returns
-    -------
-    bytes or None
-        A GIF of the first `MAX_BESIDE` runs that were trained with --plotting; None of one alone.
-        Where a run has fewer epochs, its last one stays.
+    It has the first `MAX_BESIDE` runs that were trained with --plotting, and is None of one alone.
+    Where a run has fewer epochs, its last one stays.
     """
     plotted = [(each.run, each.record, read_drawn(each.run, each.record))
                for each in trained if each.record]  # fmt: skip

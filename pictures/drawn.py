@@ -21,15 +21,9 @@ def path_of(run):
 
 
 def write_drawn(run, record, drawn):
-    """Write what was drawn of a run, in the format of ``numpy.savez``.
+    """Write what was drawn of a run, ``drawn[epoch][split]``, each `Dots`, as ``numpy.savez`` does.
 
-    Parameters
-    ----------
-    run : runs.run.Run
-    record : runs.record.Record
-        Its identity stands in the file.
-    drawn : dict of int to dict of str to Dots
-        By epoch, then by split; the images of a split are the same in every epoch.
+    The images of a split are the same in every epoch. The record's identity stands in the file.
     """
     arrays = {"run": np.array(record.identity), "epochs": np.array(list(drawn))}
     for split in SPLITS:
@@ -52,12 +46,7 @@ def read_drawn(run, record):
     """
     path = path_of(run)
     try:
-        content = read_file(path)
-        with zipfile.ZipFile(io.BytesIO(content)) as members:
-            # They are stored as they are, so a file that would become larger is none of ours.
-            if sum(member.file_size for member in members.infolist()) > len(content):
-                raise ValueError("its arrays are larger than itself")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as arrays:
             if str(arrays["run"]) != record.identity:
                 return {}
             finished = len(record.history)
