@@ -149,34 +149,31 @@ def test_a_disk_that_is_full_of_pictures_costs_no_epoch(cli, monkeypatch):
     assert len(frames()) == 2
 
 
-def test_frames_of_two_runs_are_never_mixed(cli, tmp_path, monkeypatch):
+def test_a_resumed_run_has_its_own_pictures(cli, tmp_path):
     """A new run that does not come to its first epoch leaves the old one as it is."""
     assert cli(*FLAGS, "--epochs", 3, "--ckpt_dir", "wanted", "--out_dir", "wanted").status == 0
     assert cli(*FLAGS, "--epochs", 2).status == 0
     done = cli(*FLAGS, "--epochs", 2, "--seed", 1, "--lr", 1e20)
     assert_one_line(done, "NaN or infinite")
     assert cli(*FLAGS, "--epochs", 3, "--resume").status == 0
-    for name in ("center-loss-train.gif", "center-loss-test.gif"):
-        made, wanted = (tmp_path / folder / name for folder in ("output", "wanted"))
-        assert made.read_bytes() == wanted.read_bytes()
-    # One that does takes the place of all.
+    # A run that was killed before its last pictures gets them, too.
+    output = tmp_path / "output"
+    made = {path: path.read_bytes() for path in output.rglob("[!.]*") if path.is_file()}
+    for path in made:
+        if path.suffix != ".npz" and not path.name.endswith(("-0.png", "-1.png")):
+            path.unlink()
+    assert cli(*FLAGS, "--epochs", 3, "--resume").status == 0
+    assert {path: path.read_bytes() for path in made} == made
+    for name in ("train.gif", "test.gif", "epochs.html", "curves.png"):
+        wanted = tmp_path / "wanted" / f"center-loss-{name}"
+        assert made[output / wanted.name] == wanted.read_bytes()
+    # A new run that has its first epoch takes the place of all.
     assert cli("--test", "--plotting", "--data_dir", "digits").status == 0
-    assert (tmp_path / "output" / "center-loss-test.png").exists()
+    assert (output / "center-loss-test.png").exists()
     assert cli(*FLAGS, "--epochs", 1, "--seed", 1).status == 0
-    left = {path.name for path in (tmp_path / "output").rglob("[!.]*")}
+    left = {path.name for path in output.rglob("[!.]*")}
     assert left == {
         "center-loss-history.csv", "center-loss-curves.png", "center-loss-test.gif",
         "center-loss-train.gif", "center-loss-epochs.html", "center-loss", "feature_maps.npz",
         "test-epoch-0.png", "train-epoch-0.png",
     }  # fmt: skip
-
-
-def test_a_run_that_was_killed_before_its_pictures_gets_them(cli, tmp_path):
-    assert cli(*FLAGS, "--epochs", 2).status == 0
-    files = [path for path in (tmp_path / "output").rglob("[!.]*") if path.is_file()]
-    wanted = {path: path.read_bytes() for path in files}
-    for path in files:
-        if path.suffix != ".npz" and "epoch-0" not in path.name:
-            path.unlink()
-    assert cli(*FLAGS, "--epochs", 2, "--resume").status == 0
-    assert {path: path.read_bytes() for path in files} == wanted
