@@ -37,7 +37,7 @@ def test_a_run_on_mnist_is_never_tested_on_images_it_was_trained_on(offline, tmp
     assert all(word in error for word in words) and "--data_dir" in error
     done = offline(*command, "--dataset", "mnist5k")
     assert_one_line(done, "was trained on MNIST", "all images of mnist5k", *words)
-    assert "Test_acc" not in done.out and not list(tmp_path.glob("output/*"))
+    assert "Test_acc" not in done.out and not list(tmp_path.glob("output/[!.]*"))
 
 
 def test_only_a_new_run_falls_back_to_mnist5k(offline):
