@@ -11,7 +11,6 @@ import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
 from datasets.dataset import (
     DEFAULT,
-    SPLITS,
     Dataset,
     Reading,
     Split,
@@ -28,12 +27,12 @@ COPIED_AT_ONCE = 2**21  # pixels of images that wait for their step
 
 
 def load_dataset(dataset, data_dir, network=DEFAULT, reading=None):
-    """Load a set by name, or from a folder.
+    """Load a set by name, or from a folder: a Dataset, uint8 images and int32 labels.
 
     Parameters
     ----------
     dataset : str
-        ``auto``, or one of `READERS`. See `runs.trained.choose_data` for what a run decides.
+        ``auto``, or one of `READERS`.
     data_dir : str or None
         A folder with four IDX files, with a folder of images for each class, or with a table; it
         goes before `dataset`.
@@ -43,14 +42,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT, reading=None):
         How trained runs read their data; without it the set is to be trained on, and images of
         folders are brought to the network's size and colour.
 
-    Returns
-    -------
-    Dataset
-
-    Raises
-    ------
-    UserError
-        The data cannot be had, is damaged, or does not fit.
+    Raises UserError where the data cannot be had, is damaged, or does not fit.
     """
     to_train = reading is None
     if data_dir is not None:
@@ -129,19 +121,13 @@ def name_of(data_dir):
 def read_folder(folder, reading):
     """Read the four IDX files of a folder, its folders of images, or a table."""
     name = name_of(folder)
-    sets_apart = reading.sets_apart(name)
     if layouts.holds_images(folder):
-        parts, names = folders.read(folder, reading, sets_apart)
-        train, test = (Split(*parts[split][:2]) for split in SPLITS)
-        val = Split(*parts["val"][:2]) if "val" in parts else None
-        return Dataset(name, train, test, names, parts["test"].files, val)
+        return folders.read(folder, name, reading)
     place = layouts.idx_folder(folder)
     table = tables.find(folder) if folder.exists() and not place else None
     if table:
-        train, test, without_test = tables.read(table, sets_apart)
-        if without_test:
-            layouts.say_what_is_test(folder, sets_apart)
-        return Dataset(name, Split(*train), Split(*test))
+        parts = tables.read(folder, table, reading.sets_apart(name))
+        return Dataset(name, *map(Split._make, parts))
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder: --data_dir wants one with four IDX files, with a folder of "
@@ -182,16 +168,9 @@ def batches(split, batch_size, contexts, order=None, rank=0, workers=1, warps=No
         How to augment the images, in their order in the batches: see `datasets.warps.random_warps`.
         Where that leaves no pixels, images become as bright as the edges of `split` are.
 
-    Yields
-    ------
-    list of (image, label, batch_labels), one a device
-        image (b, C, H, W) float32, pixel / 255; label (b,) int32; batch_labels (B,) int32, the
-        labels of the whole batch.
-
-    Raises
-    ------
-    Interrupted
-        Before the next batch, if a signal has come.
+    Yields a list with one (image, label, batch_labels) for each device: image (b, C, H, W) float32,
+    pixel / 255; label (b,) int32; batch_labels (B,) int32, the labels of the whole batch. Raises
+    Interrupted before the next batch, if a signal has come.
     """
     order = np.arange(len(split.labels)) if order is None else order
     cuts = [[] for _ in contexts]

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass, replace
 from typing import List, NamedTuple, Optional, Tuple
@@ -14,7 +15,6 @@ from recipe import Network
 
 SPLITS = {"train": "training", "test": "test"}  # the fields of a Dataset, in words
 DEFAULT = Network()
-LARGEST_SIDE = 10**4  # pixels of an image
 POLARITY = {True: "light on dark", False: "dark on light", None: "of mixed brightness"}
 
 
@@ -64,9 +64,9 @@ class Fingerprint:
 class Dataset:
     """A named set of images.
 
-    `names` are those of the classes, None where they are numbers; `files` those of the test
-    images, None where these have no files of their own. Where there is a validation set, it
-    chooses the best epoch, so that the test set does not.
+    `names` are those of the classes, None where they are numbers; `files` are the test images'
+    paths, None where they have no files of their own. A validation set, where there is one, chooses
+    the best epoch.
     """
 
     name: str
@@ -81,27 +81,29 @@ class Dataset:
         """That of an image, (C, H, W)."""
         return self.train.images.shape[1:]
 
-    def as_bytes(self):
-        """This set, checked by `check_dataset`, with pixels of 0 to 255 as uint8, labels as int32.
-
-        Where the brightest pixel is 16 or less, pixels of arrays are scaled. Raises UserError where
-        pixels are out of range, or no whole numbers.
-        """
+    @property
+    def parts(self):
+        """The parts that there are, by the name of their field."""
         parts = {"train": self.train, "test": self.test, "val": self.val}
-        parts = {split: part for split, part in parts.items() if part is not None}
-        largest = max(float(part.images.max()) for part in parts.values())
-        least = min(float(part.images.min()) for part in parts.values())
+        return {split: part for split, part in parts.items() if part is not None}
+
+    def as_bytes(self):
+        """This set, checked by `check_dataset`, with pixels as uint8 and labels as int32.
+
+        Pixels of 0 to 16 or less are scaled to 0 to 255. Raises UserError where pixels are out of
+        range, or no whole numbers.
+        """
+        largest = max(float(part.images.max()) for part in self.parts.values())
+        least = min(float(part.images.min()) for part in self.parts.values())
         if not 0 <= least <= largest <= 255:
             raise UserError(f"{self.name} has pixels outside 0 to 255")
         factor = 255 / largest if 0 < largest <= 16 else 1
         if factor != 1:
             note(f"{printable(self.name)}: its brightest pixel is {largest:g}, so all are scaled")
-        return replace(
-            self, **{split: self.part_as_bytes(part, factor) for split, part in parts.items()}
-        )
+        parts = {split: self.part_as_bytes(*part, factor) for split, part in self.parts.items()}
+        return replace(self, **parts)
 
-    def part_as_bytes(self, part, factor):
-        images, labels = part
+    def part_as_bytes(self, images, labels, factor):
         if factor != 1 or images.dtype.kind == "f":
             scaled = images * np.float32(factor)
             images = np.rint(scaled)
@@ -119,10 +121,9 @@ class Dataset:
     def fingerprint(self):
         """What a run's record keeps of this set."""
         digest = hashlib.sha256(json.dumps(self.names).encode() if self.names else b"")
-        for split in (self.train, self.test, *filter(None, [self.val])):
-            for array in split:
-                digest.update(f"{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
+        for array in itertools.chain(*self.parts.values()):
+            digest.update(f"{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
         return Fingerprint(
             name=self.name,
             train=len(self.train.labels),
@@ -135,11 +136,16 @@ class Dataset:
         )
 
 
+def border(images):
+    """The outermost pixels of images (..., H, W): (..., P)."""
+    outermost = np.ones(images.shape[-2:], bool)
+    outermost[1:-1, 1:-1] = False
+    return images[..., outermost]
+
+
 def edges(images):
     """Mean brightness of the border of each of images (N, C, H, W): (N,) float64."""
-    border = np.ones(images.shape[2:], bool)
-    border[1:-1, 1:-1] = False
-    return images[..., border].mean(axis=(1, 2))
+    return border(images).mean(axis=(1, 2))
 
 
 def edge_of(split):
@@ -174,17 +180,18 @@ def check_dataset(dataset, network, to_train=True):
             f"{dataset.name} has {len(dataset.names)} classes, and the network is for "
             f"{num_classes}: choose another --data_dir, --prefix or --num_classes"
         )
-    parts = {words: getattr(dataset, split) for split, words in SPLITS.items()}
-    if dataset.val is not None:
-        parts["validation"] = dataset.val
-    for which, (_, labels) in parts.items():
+    for split, (_, labels) in dataset.parts.items():
+        which = {**SPLITS, "val": "validation"}[split]
         check_labels(f"{dataset.name}: ", which, labels, num_classes)
     if to_train and not np.ptp(dataset.train.labels):
         raise UserError(
             f"{dataset.name}: all training images have the label {dataset.train.labels[0]:g}, "
             "where two classes are needed"
         )
-    check_sizes(dataset)
+    shapes = [part.images.shape[1:] for part in (dataset.train, dataset.test)]
+    if shapes[0] != shapes[1]:
+        said = [f"{rows} x {columns} pixels, {n} channel(s)" for n, rows, columns in shapes]
+        raise UserError(f"{dataset.name}: training images are {said[0]}; test images {said[1]}")
 
 
 def check_labels(where, which, labels, num_classes):
@@ -201,17 +208,3 @@ def check_labels(where, which, labels, num_classes):
         )
     if labels.min() < 0:
         raise UserError(f"{where}a {which} label is {labels.min():.0f}, below 0")
-
-
-def check_sizes(dataset):
-    """Raise UserError unless the images have one size, which is not too large."""
-    shapes = [split.images.shape[1:] for split in (dataset.train, dataset.test)]
-    if shapes[0] != shapes[1]:
-        said = [f"{rows} x {columns} pixels, {n} channel(s)" for n, rows, columns in shapes]
-        raise UserError(f"{dataset.name}: training images are {said[0]}; test images {said[1]}")
-    size = shapes[0][1:]
-    if max(size) > LARGEST_SIDE:
-        raise UserError(
-            f"{dataset.name}: images of {size[0]} x {size[1]} pixels are too large: no side may "
-            f"have more than {LARGEST_SIDE}"
-        )

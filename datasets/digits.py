@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from datasets.dataset import border
+
 SIDE, BOX = 28, 20  # pixels of the input, and of the digit's longer side in it
 BLACK = 16  # of 255: the ground of MNIST's images, as JPEG may leave it
 SMALL, WORKING_SIDE = 160, 320  # pixels of the longer side, between which the ink is looked for
@@ -44,7 +46,7 @@ def prepare(grey):
 
     A picture that is like MNIST's is taken as it is, inverted where its edges are light.
     """
-    small = light_on_dark(grey) if max(grey.size) < SMALL else None
+    small = turned(grey) if max(grey.size) < SMALL else None
     if small and is_like_mnist(small[0]):
         return Prepared(small[0], None, 1, small[1])
     scale = float(np.clip(max(grey.size), SMALL, WORKING_SIDE)) / max(grey.size)
@@ -64,7 +66,7 @@ def prepare(grey):
     return Prepared(centered(ink.soft[rows, columns]), box, ink.digits, dark)
 
 
-def light_on_dark(grey):
+def turned(grey):
     """The pixels of a picture, inverted where its edges are light, and whether they were."""
     pixels = np.array(grey)
     light = bool(border(pixels).mean() > 127.5)
@@ -91,11 +93,6 @@ def as_a_whole(pixels, light):
     ink = shades > 0.5
     within = sum(np.mean(part) * shades[part].var() for part in (ink, ~ink))
     return Prepared(centered(shades), None, 1, light) if within < 0.2 * shades.var() else None
-
-
-def border(pixels):
-    """The outermost pixels of an image (H, W), in a row."""
-    return np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
 
 
 def ink_of(picture):

@@ -5,11 +5,11 @@ import functools
 import hashlib
 from multiprocessing import TimeoutError
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 
+from datasets.dataset import Dataset, Split
 from datasets.images import open_image, quiet, read_image
 from datasets.layouts import list_splits
 from process.console import progress, warn
@@ -17,14 +17,6 @@ from process.cores import physical_cores
 from process.errors import UserError, check_signals
 
 UNREADABLE, NO_INK = "not a readable image", "no ink found"
-
-
-class Part(NamedTuple):
-    """A part of a set: `images` (N, C, H, W) uint8, `labels` (N,) int32 and their `files`."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    files: List[Path]
 
 
 class Decoded(NamedTuple):
@@ -38,50 +30,47 @@ class Decoded(NamedTuple):
     fault: Optional[str] = None
 
 
-def read(folder, reading, sets_apart=True):
-    """Read a data set of folders, as a `dataset.Reading` says: a dict of Part, and the names of the
-    classes.
+def read(folder, name, reading):
+    """The Dataset of that name in a folder of folders, as a `dataset.Reading` says.
 
-    The parts are those of `layouts.list_splits`. Raises UserError where the folders are none of a
+    Its parts are those of `layouts.list_splits`. Raises UserError where the folders are none of a
     set, or a class to be trained on has no image.
     """
-    files, names = list_splits(folder, reading.names, sets_apart)
-    splits = {
-        split: read_files(classes, reading.shape, reading.prepare)
-        for split, classes in files.items()
-    }
-    splits.setdefault("train", splits["test"])
-    missing = np.setdiff1d(np.arange(len(names)), splits["train"].labels)
+    listed, names = list_splits(folder, reading.names, reading.sets_apart(name))
+    parts, files = {}, {}
+    for split, classes in listed.items():
+        parts[split], files[split] = read_files(classes, reading.shape, reading.prepare)
+    train = parts.get("train", parts["test"])
+    missing = np.setdiff1d(np.arange(len(names)), train.labels)
     if len(missing) and reading.names is None:
         raise UserError(
             f"the class {names[missing[0]]} in {folder} has no image that can be read and is left "
             "to train with"
         )
-    if "train" in files:
-        count_repeated(splits)
-    return splits, names
+    if "train" in parts:
+        for split in [split for split in parts if split != "train"]:
+            count_repeated(train, split, parts[split], files[split])
+    return Dataset(name, train, parts["test"], names, files["test"], parts.get("val"))
 
 
-def count_repeated(splits):
-    """Say how many images of the other parts are also in the training set."""
-    trained = set(map(digest_of, splits["train"].images))
-    for split, part in splits.items():
-        again = [
-            path for path, image in zip(part.files, part.images) if digest_of(image) in trained
-        ]
-        if split != "train" and again:
-            warn(
-                f"{len(again)} of {len(part.files)} images in {split} are also in train, "
-                f"for example {again[0]}: its accuracy is that of images seen in training"
-            )
+def count_repeated(train, split, part, files):
+    """Say how many images of another part are also in the training set."""
+    trained = set(map(digest_of, train.images))
+    again = [path for path, image in zip(files, part.images) if digest_of(image) in trained]
+    if again:
+        warn(
+            f"{len(again)} of {len(files)} images in {split} are also in train, for example "
+            f"{again[0]}: its accuracy is that of images seen in training"
+        )
 
 
 def digest_of(image):
     return hashlib.sha1(image.tobytes()).digest()
 
 
-def read_files(classes, shape, prepare=False):
-    """The images of a list of paths a class that can be read, a Part; the others are named."""
+def read_files(classes, shape, prepare):
+    """Read a list of paths for each class: a Split of those that can be read, and their paths. The
+    others are named."""
     paths = [path for one in classes for path in one]
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), list(map(len, classes)))
     images = np.empty((len(paths), *shape), np.uint8)
@@ -94,7 +83,7 @@ def read_files(classes, shape, prepare=False):
             kept.append(i)
     for fault, names in skipped.items():
         warn(f"skipped: {fault}: {', '.join(names)}")
-    return Part(images[: len(kept)], labels[kept], [paths[i] for i in kept])
+    return Split(images[: len(kept)], labels[kept]), [paths[i] for i in kept]
 
 
 def decode(paths, shape, prepare=False):

@@ -1,6 +1,5 @@
 """IDX files, MNIST's format: found by the names that people's files have, and read with care."""
 
-import contextlib
 import gzip
 import math
 import re
@@ -45,21 +44,22 @@ def read_split(folder, split):
 
 def read_images(path):
     """Images (N, C, H, W) of an IDX file; raises UserError where it has none."""
-    images = read_idx(path, IMAGES)
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.shape[3] not in (1, 3):
-        raise UserError(f"{path}: its images have {images.shape[3]} channels instead of 1 or 3")
-    return upright(path, images.transpose(0, 3, 1, 2))
+    return as_images(path, read_idx(path, IMAGES))
 
 
-def upright(path, images):
-    """The images (N, C, H, W) of a file, those of EMNIST turned: they lie on their side, and are
-    mirrored."""
+def as_images(path, array):
+    """The images of a file, (N, H, W) or (N, H, W, C), as (N, C, H, W). Those of EMNIST lie on
+    their side, and are turned. Raises UserError where the array has another shape."""
+    images = array[..., np.newaxis] if array.ndim == 3 else array
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise UserError(
+            f"{path}: its images are an array of shape {array.shape}: (N, H, W) or (N, H, W, 3) is "
+            "wanted"
+        )
     if path.name.lower().startswith("emnist"):
-        images = images.transpose(0, 1, 3, 2)
+        images = images.transpose(0, 2, 1, 3)
         note(f"{printable(path)}: EMNIST's images are transposed, and are turned upright")
-    return np.ascontiguousarray(images)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
 def find_idx(folder, split, part):
@@ -95,8 +95,7 @@ def read_idx(path, axes):
         with open_regular(path) as file:
             packed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
-            with gzip.GzipFile(fileobj=file) if packed else contextlib.nullcontext(file) as content:
-                return read_array(path, content, axes)
+            return read_array(path, gzip.GzipFile(fileobj=file) if packed else file, axes)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason})") from error

@@ -11,21 +11,13 @@ from PIL import Image, ImageOps
 from process.files import read_file
 
 Image.init()
-FORMATS = {  # by the ends of names, where this Pillow reads them
-    end: form
-    for form, ends in (
-        ("PNG", ".png"), ("JPEG", ".jpg .jpeg .jpe .jfif"), ("BMP", ".bmp"), ("WEBP", ".webp"),
-        ("TIFF", ".tif .tiff"), ("GIF", ".gif"), ("AVIF", ".avif"),
-    )
-    for end in ends.split()
-    if form in Image.OPEN
-}  # fmt: skip
-MAX_PIXELS = 120_000_000  # more would take gigabytes to decode
+# By the ends of names, where this Pillow reads them.
+ENDS = ".png .jpg .jpeg .jpe .jfif .bmp .webp .tif .tiff .gif .avif"
+KNOWN = {end: Image.EXTENSION.get(end) for end in ENDS.split()}
+FORMATS = {end: form for end, form in KNOWN.items() if form in Image.OPEN}
 MANY_PIXELS = 2**24  # images of more are decoded one at a time, however many threads there are
 LARGE = 4096  # pixels of a side, above which an image is reduced before its mode is changed
 FAINT = 40  # differences of brightness below it are not seen
-
-
 ONE_AT_A_TIME = threading.Lock()
 
 
@@ -43,13 +35,11 @@ def open_image(path, mode, size):
 
     Gives a PIL.Image.Image of the mode, L or RGB, and the (W, H) that it has in the file; it may be
     decoded smaller than that, but not below `size`. Raises ValueError where it cannot be read, or
-    is too large.
+    has more pixels than Pillow takes (179 million).
     """
     try:
         content = io.BytesIO(read_file(path))
         with Image.open(content, formats=sorted(set(FORMATS.values()))) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"more than {MAX_PIXELS:,} pixels")
             full = image.size
             image.draft(mode, size)  # a JPEG need not be decoded whole
             many = image.width * image.height > MANY_PIXELS

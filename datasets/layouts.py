@@ -141,7 +141,7 @@ def labels_in_a_table(folder):
     )
 
 
-def list_splits(folder, names=None, sets_apart=True):
+def list_splits(folder, names, sets_apart):
     """Find the images of a data set: by part a list of paths for each class, and their names.
 
     They lie in ``train/<class>``, ``test/<class>`` and perhaps ``val/<class>``, however deep. Those
@@ -161,20 +161,17 @@ def list_splits(folder, names=None, sets_apart=True):
     if "test" not in splits and "val" in splits:
         splits["test"] = splits.pop("val")
         say(printable(f"{folder} has no labelled test images: {folders['val']} is the test set"))
-    elif "test" not in splits and sets_apart:
-        splits["train"], splits["test"] = zip(*map(set_apart, splits["train"]))
-        say_what_is_test(folder, sets_apart)
     elif "test" not in splits:
-        splits = {"test": splits["train"]}
         say_what_is_test(folder, sets_apart)
+        apart = zip(*map(set_apart, splits["train"]))
+        splits = dict(zip(("train", "test"), apart)) if sets_apart else {"test": splits["train"]}
     return splits, names
 
 
 def say_what_is_test(where, sets_apart):
     """Say what the test set is of a data set that has none of its own."""
-    what = f"one image of {TEST_SHARE} of each class is set apart as the test set"
-    if not sets_apart:
-        what = "all labelled images are tested"
+    apart = f"one image of {TEST_SHARE} of each class is set apart as the test set"
+    what = apart if sets_apart else "all labelled images are tested"
     say(f"{printable(where)} has no labelled test images: {what}")
 
 

@@ -4,12 +4,11 @@ import io
 import itertools
 import re
 import warnings
-import zipfile
 
 import numpy as np
 
 from datasets import layouts
-from datasets.idx import upright
+from datasets.idx import as_images
 from process.errors import UserError, check_signals
 from process.files import open_regular
 
@@ -21,7 +20,6 @@ FIRST = ("mnist.npz", "train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
 LABELS = ("label", "class", "target", "y")  # columns of a table
 NO_PIXELS = ("", "id", "index", "unnamed: 0")
 ROWS_AT_ONCE = 250  # that are read between two looks for a signal
-MAX_BYTES = 2**33  # of an unpacked .npz file
 
 
 def find(folder):
@@ -54,23 +52,25 @@ def array_of(name):
     )
 
 
-def read(paths, sets_apart=True):
-    """Both parts of a set: grey or RGB images (N, C, H, W) and labels (N,) of any numbers.
+def read(folder, paths, sets_apart):
+    """Both parts of a set in a folder: grey or RGB images (N, C, H, W) and labels (N,) of any
+    numbers.
 
     `paths` are .npz files with the arrays of a training and a test set; or a CSV file with a label
     and the pixels of a square image in each row. Beside the latter a file whose name has ``test``
     for ``train`` may hold labelled test images; without it one of `layouts.TEST_SHARE` of each
-    class is set apart or, without `sets_apart`, all images are both. The third value says whether
-    there was none. Raises UserError where the files are something else, or damaged.
+    class is set apart or, without `sets_apart`, all images are both. Raises UserError where the
+    files are something else, or damaged.
     """
     path = paths[0]
     if path.suffix.lower() == ".npz":
-        return (*read_npz(paths), False)
+        return read_npz(paths)
     train = read_csv(path)
     beside = path.with_name(path.name.replace("train", "test"))
     if beside != path and beside.is_file() and width(beside) == width(path):
-        return train, read_csv(beside), False
-    return (*(hold_out(*train) if sets_apart else (train, train)), True)
+        return train, read_csv(beside)
+    layouts.say_what_is_test(folder, sets_apart)
+    return hold_out(*train) if sets_apart else (train, train)
 
 
 def read_npz(paths):
@@ -79,11 +79,8 @@ def read_npz(paths):
     for path in paths:
         try:
             with open_regular(path) as file:
-                unpacked = sum(member.file_size for member in zipfile.ZipFile(file).infolist())
-                if unpacked > MAX_BYTES:
-                    raise ValueError(f"it has {unpacked:,} bytes, more than {MAX_BYTES:,}")
-                file.seek(0)
-                for name, array in np.load(file, allow_pickle=False).items():
+                # np.load takes what is no .npz file for a pickle, and advises to trust it.
+                for name, array in np.lib.npyio.NpzFile(file).items():
                     arrays[array_of(name if len(paths) == 1 else path.stem)] = np.array(array)
         except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
             raise UserError(f"{path} cannot be read ({error})") from error
@@ -160,17 +157,15 @@ def is_number(cell):
 
 def as_split(path, images, labels):
     """Images (N, C, H, W) and labels (N,), of any numbers, if these are some."""
-    if labels.shape == (len(labels), 1):
+    if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    whole = images.ndim == 4 and images.shape[3] in (1, 3) and labels.shape == (len(images),)
-    if not whole or images.dtype.kind not in "iufb" or labels.dtype.kind not in "iuf":
+    numbers = images.dtype.kind in "iufb" and labels.dtype.kind in "iuf"
+    if not numbers or labels.shape != images.shape[:1]:
         raise UserError(
             f"{path}: its images are {images.dtype} of shape {images.shape}, its labels "
             f"{labels.dtype} of shape {labels.shape}: (N, H, W) and (N,) numbers are wanted"
         )
-    return upright(path, images.transpose(0, 3, 1, 2)), labels
+    return as_images(path, images), labels
 
 
 def hold_out(images, labels):
