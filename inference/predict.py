@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from datasets import folders, layouts
-from datasets.dataset import edges
 from datasets.images import FORMATS
 from process.console import as_csv, printable, say, warn
 from process.errors import UserError, check_signals
@@ -15,7 +14,6 @@ from process.errors import UserError, check_signals
 AT_ONCE, BYTES_AT_ONCE = 500, 2**25  # images that are read before they are answered
 COLUMNS = ("path", "class", "probability", "nearest_center", "distance", "class_prediction")
 UNKNOWN = "unknown"
-AS_IT_WAS = folders.Decoded()
 
 
 def predict(trained, paths, ctx, method, form="text", threshold=None):
@@ -34,10 +32,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     threshold : float, optional
         The distance to the nearest center beyond which an image is unknown.
 
-    Raises
-    ------
-    UserError
-        Anything that the user can mend; files that cannot be read are named at the end.
+    Raises UserError, at the end, where files cannot be read.
     """
     paths, others = image_files(paths)
     if others:
@@ -45,7 +40,7 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     loaded = trained.on(ctx)
     broken, several, unlike = [], [], 0
     if form == "csv":
-        say(line(COLUMNS, "csv"))
+        say(csv_line(COLUMNS))
     size = min(AT_ONCE, max(1, BYTES_AT_ONCE // math.prod(trained.image_shape)))
     for start in range(0, len(paths), size):
         check_signals()
@@ -56,15 +51,18 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
         answered = iter(())
         if any(one.fault is None for one in decoded):
             images = np.stack([one.pixels for one in decoded if one.fault is None])
-            unlike += int(trained.is_unlike(edges(images)).sum())
+            unlike += trained.count_unlike(images)
             answered = rows(trained, loaded.answer(images), method, threshold)
         for path, one in zip(chunk, decoded):
-            row = next(answered) if one.fault is None else (None,) * (len(COLUMNS) - 1)
-            text = line((str(path), *row), form, method, one)
-            if text is not None:
-                say(text)
-    if unlike:
-        warn(trained.unlike_in_words(unlike, f"of {len(paths)} images"))
+            row = dict.fromkeys(COLUMNS)
+            if one.fault == folders.NO_INK:
+                row["class"] = UNKNOWN
+            elif one.fault is None:
+                row.update(zip(COLUMNS[1:], next(answered)))
+            row["path"] = str(path)
+            if form == "json" or one.fault != folders.UNREADABLE:
+                say(line(row, one, form, method))
+    trained.warn_of_unlike(unlike, f"of {len(paths)} images")
     if several:
         warn(f"several digits, answered as one: {', '.join(map(str, several))}")
     if broken:
@@ -85,13 +83,7 @@ def rows(trained, answers, method, threshold):
 
 def image_files(paths):
     """The images among paths, and those in folders among them, however deep; and how many other
-    files these hold.
-
-    Raises
-    ------
-    UserError
-        A path is not there, or there is no image at all.
-    """
+    files these hold. Raises UserError where a path is not there, or there is no image at all."""
     files, others = [], 0
     for path in map(Path, paths):
         if path.is_dir():
@@ -107,32 +99,27 @@ def image_files(paths):
     return files, others
 
 
-def line(row, form, method="softmax", image=AS_IT_WAS):
-    """A row, whose columns are `COLUMNS`, as text, CSV or JSON.
-
-    An image without ink is unknown; one that cannot be read has a line in JSON alone, None
-    elsewhere.
-    """
-    path, name, probability, nearest, distance, predicted = row
-    if image.fault == folders.NO_INK:
-        name = UNKNOWN
+def line(row, image, form, method):
+    """A row, a dict of `COLUMNS`, and what else was found in its image, as text, CSV or JSON."""
     if form == "json":
-        there = {} if image.box is None else {"box": image.box}
-        several = {} if image.digits == 1 else {"digits": image.digits}
-        fault = {} if image.fault is None else {"fault": image.fault}
-        return json.dumps(
-            {**dict(zip(COLUMNS, (path, name, *row[2:]))), **there, **several, **fault}
-        )
-    if image.fault == folders.UNREADABLE:
-        return None
+        digits = image.digits if image.digits != 1 else None
+        found = {"box": image.box, "digits": digits, "fault": image.fault}
+        return json.dumps({**row, **{k: v for k, v in found.items() if v is not None}})
     if form == "csv":
-        return as_csv([(path, name, *row[2:])])[: -len("\r\n")]  # None is an empty cell
-    if image.fault:
-        return f"{printable(path)}: {name} ({image.fault})"
+        return csv_line(row.values())  # None is an empty cell
+    return f"{printable(row['path'])}: {row['class']} ({image.fault or reason(row, method)})"
+
+
+def csv_line(cells):
+    return as_csv([cells])[: -len("\r\n")]
+
+
+def reason(row, method):
+    """What an answer by this method is based on, and what the other method says."""
+    probability = f"probability {row['probability']:.4f}"
+    if row["distance"] is None:
+        return probability
+    near = f"nearest center {row['nearest_center']} at {row['distance']:.4g}"
     if method == "knn":
-        why = f"nearest center {nearest} at {distance:.4g}, "
-        why += f"class prediction {predicted} with probability {probability:.4f}"
-    else:
-        near = "" if nearest is None else f", nearest center {nearest} at {distance:.4g}"
-        why = f"probability {probability:.4f}{near}"
-    return f"{printable(path)}: {name} ({why})"
+        return f"{near}, class prediction {row['class_prediction']} with {probability}"
+    return f"{probability}, {near}"

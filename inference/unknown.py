@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 
 from datasets import folders, idx
-from datasets.dataset import edges
 from datasets.images import FORMATS
 from inference.predict import image_files
 from process.console import warn
@@ -15,25 +14,13 @@ REJECTED = 0.05  # the share of test images whose distances count as too far, un
 
 
 def tell_unknown(path, trained, loaded, known, share):
-    """How well images of no class are told from those of the test set.
+    """How well images of no class are told from those of the test set, in words: the area under the
+    ROC curve, and the share of unknown images that are refused, by the distance to the nearest
+    center and by the largest class probability.
 
-    Parameters
-    ----------
-    path : str
-        An IDX file of images, or images as `image_files` finds them.
-    trained : runs.trained.Trained
-    loaded : runs.trained.Loaded
-        That run.
-    known : utils.Answers
-        Those to the test set.
-    share : float or None
-        Of the test images, that may be refused.
-
-    Returns
-    -------
-    str
-        The area under the ROC curve, and the share of unknown images that are refused, by the
-        distance to the nearest center and by the largest class probability.
+    `path` is an IDX file of images, or images as `image_files` finds them; `loaded` is the run
+    `trained` on a device; `known` are the `utils.Answers` to the test set, of which a `share` may
+    be refused, `REJECTED` where that is None.
     """
     from sklearn.metrics import roc_auc_score  # half a second, wanted here only
 
@@ -72,7 +59,5 @@ def read_unknown(path, trained):
         if not whole:
             raise UserError(f"{path} has no image that can be read")
         images = np.stack(whole)
-    unlike = int(trained.is_unlike(edges(images)).sum())
-    if unlike:
-        warn(trained.unlike_in_words(unlike, f"unknown images of {path}"))
+    trained.warn_of_unlike(trained.count_unlike(images), f"unknown images of {path}")
     return images

@@ -76,17 +76,19 @@ class Trained(NamedTuple):
         """The evaluation method by which the best network was chosen."""
         return (self.record.recipe if self.record else Recipe).eval_method
 
-    def is_unlike(self, edges):
-        """Which images, whose edges' brightness is given, are light where training's were dark."""
-        known = self.light_on_dark is not None
-        return known & ((edges < 128) != bool(self.light_on_dark))
+    def count_unlike(self, images):
+        """How many of images (N, C, H, W) have light edges where those of training had dark ones,
+        or the other way round."""
+        light_on_dark = self.light_on_dark
+        return 0 if light_on_dark is None else ((edges(images) < 128) != light_on_dark).sum()
 
-    def unlike_in_words(self, count, which):
-        """A line about so many images that `is_unlike`."""
-        return (
-            f"{count} {which} are {POLARITY[not self.light_on_dark]}, unlike those of training: "
-            "invert them, or let --prepare mnist find the ink in both"
-        )
+    def warn_of_unlike(self, count, which):
+        """Warn of so many images that `count_unlike` found, if any."""
+        if count:
+            warn(
+                f"{count} {which} are {POLARITY[not self.light_on_dark]}, unlike those of "
+                "training: invert them, or let --prepare mnist find the ink in both"
+            )
 
     def name_of(self, j):
         names = self.dataset and self.dataset.names
@@ -130,9 +132,8 @@ class Trained(NamedTuple):
                 f"{self.run.prefix} was trained on {self.dataset.name}, and is now used "
                 f"on other data: {dataset.name}"
             )
-            unlike = self.is_unlike(edges(dataset.test.images))
-            if unlike.any():
-                warn(self.unlike_in_words(unlike.sum(), f"test images of {dataset.name}"))
+            unlike = self.count_unlike(dataset.test.images)
+            self.warn_of_unlike(unlike, f"test images of {dataset.name}")
 
     def copy_to(self, net, center_loss=None):
         """Put the network and the centers into blocks."""
