@@ -24,7 +24,6 @@ from recipe import Network
 from runs.run import SHIPPED
 
 ONE = ("--data_dir", "own", *QUICK)
-ONE_TEST = ("--data_dir", "digits", "--unknown", "own", "--prepare", "none")
 
 
 def write_images(folder, names="ab", count=12, size=28, mode="L", suffix="png"):
@@ -79,7 +78,7 @@ def test_twenty_six_classes_have_names_everywhere(cli, tmp_path):
     assert done.status == 0 and done.err == "", done.err
     assert "one image of 10 of each class is set apart as the test set" in done.out
     record = (tmp_path / "ckpt" / "center-loss.json").read_text()
-    assert '"num_classes": 26' in record and '"Q"' in record
+    assert '"num_classes": 26' in record and '"Q"' in record and '"val_' not in record
     assert cli("--second_train", "--data_dir", "own", "--epochs", 1).status == 0
     done = cli("--compare", "center-loss", "center-loss-second", "--data_dir", "own")
     assert done.status == 0 and done.err == "", done.err
@@ -111,12 +110,12 @@ def test_the_tenth_that_is_set_apart_is_of_every_class_and_stays(tmp_path):
     np.testing.assert_array_equal(moved.test.images, first.test.images)
 
 
-@pytest.mark.parametrize("size", [28, 64])
-def test_colours_and_sizes(cli, own, size):
+def test_colours_and_sizes(cli, own):
     for folder in (own / "train", own / "test"):
         write_images(folder, "cd", count=12 - len(folder.name), size=64, mode="RGB", suffix="jpg")
-    loaded = load(own, "abcd", image_size=size, color=True)
-    assert loaded.train.images.shape == (38, 3, size, size)
+    for size in (28, 64):
+        loaded = load(own, "abcd", image_size=size, color=True)
+        assert loaded.train.images.shape == (38, 3, size, size)
     done = cli("--train", "--center_loss", *ONE, "--color", "--image_size", size)
     assert done.status == 0 and done.err == "", done.err
     # The run knows how its images are read.
@@ -182,12 +181,7 @@ def test_many_images_are_decoded_by_several_threads(tmp_path, monkeypatch):
     assert several.fingerprint == alone.fingerprint and len(threads) >= 3
 
 
-@pytest.mark.parametrize(
-    "command",
-    [("--train", *ONE), ("--predict", "own", "--prepare", "none"), ("--test", *ONE_TEST)],
-    ids=["train", "predict", "unknown"],
-)
-def test_a_signal_is_heard_between_two_images(trained, own, monkeypatch, command):
+def test_a_signal_is_heard_between_two_images(cli, own, monkeypatch):
     read_image, read = folders.read_image, []
 
     def interrupted(path, shape):
@@ -198,10 +192,8 @@ def test_a_signal_is_heard_between_two_images(trained, own, monkeypatch, command
         return read_image(path, shape)
 
     monkeypatch.setattr(folders, "read_image", interrupted)
-    done = trained(*command)
-    assert done.status == 130 and done.err.startswith("Interrupted. The same command again: "), (
-        done.err
-    )
+    done = cli("--train", *ONE)
+    assert done.status == 130 and done.err.startswith("Interrupted. The same command again: "), done
     assert len(read) <= 2 + folders.physical_cores()
 
 
@@ -224,13 +216,9 @@ def test_what_cannot_be_read_is_left_out_and_named(cli, own):
 
 
 WRONG = {
-    "a class without images": (
-        lambda own: (own / "train" / "c").mkdir(),
-        "class c in own has no image",
-    ),
     "a class of broken images": (
         lambda own: [(own / "train" / "c").mkdir(), (own / "train" / "c" / "1.png").touch()],
-        "the class c in own has no image that can be read",
+        "the class c in .*own has no image that can be read",
     ),
     "a single class": (lambda own: (own / "train" / "b").rename(own / "b"), "classes need two"),
     "a class to test only": (
@@ -247,11 +235,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_one_line(cli, own, wrong):
+def test_what_is_wrong_is_said(own, wrong):
     break_it, words = WRONG[wrong]
     break_it(own)
-    done = cli("--train", "--center_loss", *ONE)
-    assert_one_line(done._replace(err=done.err.splitlines()[-1]), words)
+    with pytest.raises(UserError, match=words):
+        load(own)
 
 
 def test_digits_in_folders_are_the_classes_of_mnist(tmp_path, trained):
@@ -301,7 +289,7 @@ def test_sixteen_bits_may_be_transparent(tmp_path):
 
 
 def test_a_picture_of_gigabytes_is_refused_before_it_is_decoded(tmp_path):
-    Image.new("1", (13300, 13300)).save(tmp_path / "huge.png")
+    Image.new("1", (13400, 13400)).save(tmp_path / "huge.png")
     with pytest.raises(ValueError, match="huge.png cannot be read"):
         images.read_image(tmp_path / "huge.png", (1, 28, 28))
 
@@ -318,19 +306,17 @@ def test_large_pictures_are_reduced_upright(tmp_path):
     assert pixels[:, -3].max() < 5 and pixels[:, 3].min() > 250
 
 
-@pytest.mark.parametrize("train, test", [("Train", "Testing"), ("training", "TEST")])
-def test_parts_are_known_by_other_names(own, train, test):
-    (own / "train").rename(own / train)
-    (own / "test").rename(own / test)
+def test_parts_are_known_by_other_names(own):
+    (own / "train").rename(own / "training")
+    (own / "test").rename(own / "TEST")
     loaded = load(own)
     assert len(loaded.train.labels) == 24 and len(loaded.test.labels) == 10
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
-def test_a_validation_set_is_the_test_set_where_there_is_none(own, capfd, name):
-    (own / "test").rename(own / name)
+def test_a_validation_set_is_the_test_set_where_there_is_none(own, capfd):
+    (own / "test").rename(own / "Valid")
     assert len(load(own).test.labels) == 10
-    assert f"no labelled test images: {own / name} is the test set" in capfd.readouterr().out
+    assert f"no labelled test images: {own / 'Valid'} is the test set" in capfd.readouterr().out
 
 
 def test_test_images_without_labels_are_said_to_be_that(own, capfd):
@@ -451,12 +437,6 @@ def test_images_of_training_that_are_tested_again_are_counted(own, capfd):
     assert "3 of 13 images in test are also in train" in capfd.readouterr().err
 
 
-def test_an_emoji_may_be_the_name_of_a_class(own):
-    for part in ("train", "test"):
-        (own / part / "a").rename(own / part / "\U0001f468\u200d\U0001f469")
-    assert len(load(own).train.labels) == 24
-
-
 def test_a_validation_set_chooses_the_epoch(cli, own, tmp_path):
     write_images(own / "val", count=7)
     loaded = load(own)
@@ -475,11 +455,6 @@ def test_a_validation_set_chooses_the_epoch(cli, own, tmp_path):
     (own / "val" / "a" / "0.png").unlink()
     done = cli("--train", "--center_loss", *ONE, "--epochs", 5, "--resume")
     assert_one_line(done, "contradicts the run center-loss")
-
-
-def test_without_a_validation_set_records_are_as_before(trained, tmp_path):
-    record = json.loads((tmp_path / "ckpt" / "center-loss.json").read_text())
-    assert not any(name.startswith("val_") for name in record["history"][0])
 
 
 def test_a_run_that_has_learnt_nothing_says_so(cli, tmp_path):
@@ -514,9 +489,7 @@ def test_large_pictures_may_have_sixteen_bits(tmp_path):
     assert image[0, 2].max() < 5 and image[0, -3].min() == 60_000 >> 8
 
 
-def test_only_small_grey_images_are_prepared_as_mnist(cli, own):
-    for flags in (["--image_size", 32], ["--color"]):
-        assert cli("--train", "--center_loss", *ONE, *flags).status == 0
-        for path in ("own/test", "own/test/a"):
-            done = cli("--predict", path, "--prepare", "mnist")
-            assert_one_line(done, "leave --image_size and --color out")
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 28, 28)])
+def test_only_small_grey_images_are_prepared_as_mnist(shape):
+    with pytest.raises(UserError, match="leave --image_size and --color out"):
+        list(folders.decode([], shape, prepare=True))

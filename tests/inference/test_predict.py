@@ -8,7 +8,7 @@ import re
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import QUICK, assert_one_line, mnist5k, run, write_idx
+from helpers import QUICK, assert_one_line, mnist5k, write_idx
 from PIL import Image
 
 import utils
@@ -54,17 +54,17 @@ def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_pat
         }  # fmt: skip
 
 
-def test_three_formats_say_the_same(trained, tmp_path):
+def test_three_formats_say_the_same(cli, tmp_path):
     write_some(tmp_path / "some")
     (tmp_path / "some" / "deeper").mkdir()
     odd = 'a "name",\nodd.png'
     (tmp_path / "some" / "0-0.png").rename(tmp_path / "some" / "deeper" / odd)
-    forms = {form: trained("--predict", "some", "--format", form) for form in ("csv", "json")}
+    forms = {form: cli("--predict", "some", "--format", form) for form in ("csv", "json")}
     table = list(csv.DictReader(io.StringIO(forms["csv"].out, newline="")))
     assert [
         {name: str(value) for name, value in row.items()} for row in answers(forms["json"])
     ] == (table)
-    text = trained("--predict", "some").out.splitlines()
+    text = cli("--predict", "some").out.splitlines()
     assert len(text) == 7
     for line, row in zip(text, table):
         near = f"nearest center {row['nearest_center']} at {float(row['distance']):.4g})"
@@ -140,7 +140,7 @@ def test_an_image_has_one_answer_by_one_method(cli, tmp_path):
     assert "by class prediction" in done.out
 
 
-def test_photos_are_answered_with_their_boxes(trained, tmp_path):
+def test_photos_are_answered_with_their_boxes(cli, tmp_path):
     (tmp_path / "some").mkdir()
     photographs.photograph("phone", 3, 1).save(tmp_path / "some" / "a.jpg")
     photographs.photograph("phone", None, 1).save(tmp_path / "some" / "b.jpg")
@@ -151,7 +151,7 @@ def test_photos_are_answered_with_their_boxes(trained, tmp_path):
             photographs.photograph("tight", 3, 1).convert("L").resize((120, 160)), (place, 70)
         )
     row.save(tmp_path / "some" / "d.png")
-    done = trained("--predict", "some", "--format", "json")
+    done = cli("--predict", "some", "--format", "json")
     photo, paper, broken, pair = answers(done)
     assert pair["digits"] == 2 and "digits" not in photo
     assert "several digits, answered as one: some/d.png" in done.err
@@ -160,7 +160,7 @@ def test_photos_are_answered_with_their_boxes(trained, tmp_path):
     assert (paper["class"], paper["fault"]) == ("unknown", "no ink found") and "box" not in paper
     assert (broken["class"], broken["fault"]) == (None, "not a readable image")
     assert done.status == 1
-    text = trained("--predict", "some").out.splitlines()
+    text = cli("--predict", "some").out.splitlines()
     assert len(text) == 3 and text[1] == "some/b.jpg: unknown (no ink found)"
 
 
@@ -184,15 +184,15 @@ def test_a_run_of_folders_takes_pictures_as_it_was_trained(cli, tmp_path):
     assert_one_line(done, "--prepare none contradicts the run found")
 
 
-def test_the_shipped_networks_answer_in_a_strange_folder(tmp_path):
+def test_the_shipped_networks_answer_in_a_strange_folder(cli, tmp_path):
     _, labels = write_some(tmp_path / "some", count=40)
     for prefix in ("center-loss", "best"):
-        done = run("--predict", "some", "--prefix", prefix, "--format", "json", cwd=tmp_path)
+        done = cli("--predict", "some", "--prefix", prefix, "--format", "json")
         assert done.status == 0 and "so the shipped one is used" in done.err
         found = {row["path"]: row["class"] for row in answers(done)}
         right = sum(path.endswith(f"-{name}.png") for path, name in found.items())
         assert len(found) == 40 and right >= 39
-        done = run("--predict", "some", "--prefix", prefix, "--reject", 0.05, cwd=tmp_path)
+        done = cli("--predict", "some", "--prefix", prefix, "--reject", 0.05)
         assert done.status == 0 and done.out.count(": unknown (") <= 6
 
 
@@ -266,15 +266,9 @@ def test_a_test_says_which_classes_are_confused(trained, tmp_path):
         assert list(csv.reader(file)) == rows[start : start + 11]
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ("--predict", ""),
-        *(("--test", f"--{name}", "") for name in ("unknown", "data_dir", "ckpt_dir", "out_dir")),
-    ],
-)
-def test_an_empty_path_is_none(cli, flags):
-    assert_one_line(cli(*flags), "a path is empty", status=2)
+def test_an_empty_path_is_none(cli):
+    for name in ("predict", "unknown", "data_dir", "ckpt_dir", "out_dir"):
+        assert_one_line(cli(f"--{name}", ""), "a path is empty", status=2)
 
 
 @pytest.mark.parametrize(
@@ -307,12 +301,12 @@ def test_letters_are_no_digits(tmp_path):
     assert np.abs(rows - 13.5).max() <= 1  # their centers of mass
 
 
-def test_large_images_are_read_few_at_a_time(trained, tmp_path, monkeypatch):
+def test_large_images_are_read_few_at_a_time(cli, tmp_path, monkeypatch):
     write_some(tmp_path / "images")
     monkeypatch.setattr(prediction, "BYTES_AT_ONCE", 3 * 28 * 28)
     decode, read = folders.decode, []
     monkeypatch.setattr(
         folders, "decode", lambda chunk, *args: read.append(len(chunk)) or decode(chunk, *args)
     )
-    assert len(trained("--predict", "images").out.splitlines()) == 7
+    assert len(cli("--predict", "images").out.splitlines()) == 7
     assert read == [3, 3, 1]
