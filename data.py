@@ -113,14 +113,10 @@ def count_classes(data_dir):
     return {"num_classes": len(layouts.class_names(Path(data_dir)))} if counted else {}
 
 
-def name_of(data_dir):
-    """What a set is called that lies in a folder, or is a file."""
-    return os.fsencode(os.path.basename(os.path.realpath(data_dir))).decode(errors="replace")
-
-
 def read_folder(folder, reading):
-    """Read the four IDX files of a folder, its folders of images, or a table."""
-    name = name_of(folder)
+    """Read the four IDX files of a folder, its folders of images, or a table; the set is called as
+    the folder or the file is."""
+    name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
     if layouts.holds_images(folder):
         return folders.read(folder, name, reading)
     place = layouts.idx_folder(folder)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import warnings
 from multiprocessing import TimeoutError
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple, Optional
@@ -10,7 +11,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from datasets.dataset import Dataset, Split
-from datasets.images import open_image, quiet, read_image
+from datasets.images import open_image, read_image
 from datasets.layouts import list_splits
 from process.console import progress, warn
 from process.cores import physical_cores
@@ -99,7 +100,8 @@ def decode(paths, shape, prepare=False):
     read_it = functools.partial(read_one, shape=shape, prepare=prepare)
     bar = progress(total=len(paths), desc="reading images", unit=" images")
     # Unlike an executor it leaves what is not begun, and takes a tenth of the memory for a path.
-    with quiet(), bar, ThreadPool(physical_cores()) as pool:
+    with warnings.catch_warnings(), bar, ThreadPool(physical_cores()) as pool:
+        warnings.simplefilter("ignore")  # of decoders; the filters are the same in all threads
         found = pool.imap(read_it, paths)
         for _ in paths:
             yield next_of(found)

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import threading
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,14 +18,6 @@ MANY_PIXELS = 2**24  # images of more are decoded one at a time, however many th
 LARGE = 4096  # pixels of a side, above which an image is reduced before its mode is changed
 FAINT = 40  # differences of brightness below it are not seen
 ONE_AT_A_TIME = threading.Lock()
-
-
-@contextlib.contextmanager
-def quiet():
-    """Without the warnings of decoders; around threads, not in them: the filters are the same."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def open_image(path, mode, size):

@@ -242,16 +242,6 @@ def test_what_is_wrong_is_said(own, wrong):
         load(own)
 
 
-def test_digits_in_folders_are_the_classes_of_mnist(tmp_path, trained):
-    for i, (image, label) in enumerate(zip(*mnist5k().test)):
-        if i % 5 == 0:
-            folder = tmp_path / "own" / ("train" if i % 2 else "test") / str(label)
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image[0]).save(folder / f"{i}.png")
-    done = trained("--test", "--data_dir", "own")
-    assert done.status == 0 and "is now used on other data: own" in done.err, done.err
-
-
 def test_flags_that_do_not_go_with_the_data(cli, own):
     assert_one_line(
         cli("--train", *ONE, "--num_classes", 5),

@@ -137,7 +137,7 @@ def test_any_damaged_idx_file_is_read_or_refused(tmp_path_factory, at, byte, cut
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("packed", [True, False])
-def test_the_names_that_people_have(tmp_path, form, packed):
+def test_the_names_that_people_have(tmp_path, capfd, form, packed):
     """And files whose name says that they are packed when they are not, or the other way round."""
     folder = tmp_path / "people"
     folder.mkdir()
@@ -153,6 +153,8 @@ def test_the_names_that_people_have(tmp_path, form, packed):
     loaded = data.load_dataset("auto", str(folder))
     np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::50])
     np.testing.assert_array_equal(loaded.test.labels, mnist5k().test.labels[::50])
+    turned = "EMNIST's images are transposed" in capfd.readouterr().err
+    assert turned == form.startswith("emnist")
 
 
 def integers(array):

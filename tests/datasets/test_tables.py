@@ -4,11 +4,11 @@ import random
 
 import numpy as np
 import pytest
-from helpers import QUICK, mnist5k, write_idx
+from helpers import QUICK, mnist5k
 from PIL import Image
 
 import data
-from datasets import idx, tables
+from datasets import tables
 from process import errors
 from process.errors import UserError
 from recipe import Network
@@ -117,19 +117,6 @@ def test_another_csv_is_refused(tmp_path, content):
     (tmp_path / "train.csv").write_text(content)
     with pytest.raises(UserError, match="train.csv"):
         data.load_dataset(None, str(tmp_path / "train.csv"))
-
-
-def test_emnist_is_turned_upright(tmp_path, capfd):
-    for part, (images, labels) in (("train", TRAIN), ("test", TEST)):
-        turned = images.transpose(0, 2, 1)
-        write_idx(tmp_path / f"emnist-digits-{part}-images-idx3-ubyte.gz", turned)
-        write_idx(tmp_path / f"emnist-digits-{part}-labels-idx1-ubyte.gz", labels)
-    loaded = data.load_dataset(None, str(tmp_path))
-    np.testing.assert_array_equal(loaded.train.images[:, 0], TRAIN[0])
-    np.testing.assert_array_equal(loaded.test.images[:, 0], TEST[0])
-    assert "EMNIST's images are transposed" in capfd.readouterr().err
-    alone = idx.read_images(tmp_path / "emnist-digits-test-images-idx3-ubyte.gz")  # as --unknown
-    np.testing.assert_array_equal(alone, loaded.test.images)
 
 
 @pytest.mark.parametrize("brightest", [1, 16])
