@@ -49,20 +49,21 @@ def read(folder, name, reading):
             "to train with"
         )
     if "train" in parts:
-        for split in [split for split in parts if split != "train"]:
-            count_repeated(train, split, parts[split], files[split])
+        count_repeated(parts, files)
     return Dataset(name, train, parts["test"], names, files["test"], parts.get("val"))
 
 
-def count_repeated(train, split, part, files):
-    """Say how many images of another part are also in the training set."""
-    trained = set(map(digest_of, train.images))
-    again = [path for path, image in zip(files, part.images) if digest_of(image) in trained]
-    if again:
-        warn(
-            f"{len(again)} of {len(files)} images in {split} are also in train, for example "
-            f"{again[0]}: its accuracy is that of images seen in training"
-        )
+def count_repeated(parts, files):
+    """Say how many images of the other parts are also in the training set."""
+    trained = set(map(digest_of, parts["train"].images))
+    for split in sorted(parts.keys() - {"train"}):
+        digests = map(digest_of, parts[split].images)
+        again = [path for path, digest in zip(files[split], digests) if digest in trained]
+        if again:
+            warn(
+                f"{len(again)} of {len(files[split])} images in {split} are also in train, for "
+                f"example {again[0]}: its accuracy is that of images seen in training"
+            )
 
 
 def digest_of(image):
