@@ -38,13 +38,13 @@ def make(cls, channels=1, feature_size=3, use_bias=True):
     return net, rng.normal(size=(CLASSES, feature_size)).astype(np.float32), images
 
 
+def open_model(content):
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
 def to_onnx(net, centers, images, names=("a", "b", "c", "d")):
     facts = {"classes": names, "threshold": None, "input": "image"}
     return export.to_onnx(net, centers, images, facts)
-
-
-def open_model(content):
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
 def run(session, images):
@@ -53,8 +53,7 @@ def run(session, images):
     return dict(zip(names, session.run(names, {"image": image})))
 
 
-@pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels, use_bias", [(1, True), (3, False)])
 @pytest.mark.parametrize("cls", [LeNetPlus, LeNet])
 def test_the_model_gives_what_the_network_gives(cls, channels, use_bias):
     net, centers, images = make(cls, channels, use_bias=use_bias)
@@ -64,15 +63,13 @@ def test_the_model_gives_what_the_network_gives(cls, channels, use_bias):
     shapes = {one.name: one.shape for one in session.get_outputs()}
     assert list(shapes) == ["output", "feature", "distance"]
     for batch in (images[:1], images):
-        output, feature = net(mx.nd.array(batch / 255))
-        outputs = run(session, batch)
-        for name, wanted in (("output", output.asnumpy()), ("feature", feature.asnumpy())):
-            assert np.allclose(outputs[name], wanted, rtol=1e-5, atol=1e-5), name
-            assert shapes[name] == ["batch", wanted.shape[1]]
-        difference = feature.asnumpy()[:, None] - centers.astype(np.float64)
+        output, feature = (array.asnumpy() for array in net(mx.nd.array(batch / 255)))
+        difference = feature[:, None] - centers.astype(np.float64)
         distance = np.sqrt((difference**2).sum(axis=2))
-        assert np.allclose(outputs["distance"], distance, rtol=1e-5, atol=1e-5)
-        assert shapes["distance"] == ["batch", CLASSES]
+        given = run(session, batch)
+        for name, wanted in zip(shapes, (output, feature, distance)):
+            assert np.allclose(given[name], wanted, rtol=1e-5, atol=1e-5), name
+            assert shapes[name] == ["batch", wanted.shape[1]]
 
 
 def test_without_centers_there_are_no_distances():
@@ -104,43 +101,35 @@ def test_the_file_has_the_names_of_a_checkpoint_and_nothing_of_this_process():
     assert set(make(LeNetPlus)[0]._collect_params_with_prefix()) | {"centers"} <= names
 
 
-def test_many_images_are_compared_in_parts(monkeypatch):
+def test_many_images_are_compared_in_parts_and_large_ones_are_few(monkeypatch):
+    assert len(export.random_images((1, 28, 28))) == export.COMPARED
+    assert 1 <= len(export.random_images((3, 2048, 2048))) < 4
     net, centers, images = make(LeNet)
     monkeypatch.setattr(export, "BLOCK", 2 * net.largest_layer((1, 16, 20)))
     seen = []
-
-    def note(net, inputs, outputs):
-        if isinstance(inputs[0], mx.nd.NDArray):
-            seen.append(len(inputs[0]))
-
-    net.register_forward_hook(note)
+    net.register_forward_hook(lambda net, inputs, _: seen.append(inputs[0]))
     to_onnx(net, centers, images)
-    assert seen == [1, 2, 1]
+    assert [len(array) for array in seen if isinstance(array, mx.nd.NDArray)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("factor", [1.01, np.nan])
-def test_wrong_weights_are_refused(monkeypatch, factor):
+@pytest.mark.parametrize("wrong", ["output", "distance"])
+def test_other_answers_than_those_of_mxnet_are_refused(monkeypatch, factor, wrong):
     net, centers, images = make(LeNet)
-    right = export.get_params
-    wrong = lambda net: {name: array * factor for name, array in right(net).items()}  # noqa: E731
-    monkeypatch.setattr(export, "get_params", wrong)
-    with pytest.raises(UserError, match="^the ONNX model's output is .* from MXNet's.*$"):
-        to_onnx(net, centers, images)
-
-
-def test_wrong_distances_are_refused(monkeypatch):
-    net, centers, images = make(LeNet)
-    right = export.distances
-    monkeypatch.setattr(export, "distances", lambda *args: right(*args) + 0.01)
-    with pytest.raises(UserError, match="^the ONNX model's distance is .* from MXNet's.*$"):
+    params, distances = export.get_params, export.distances
+    if wrong == "output":
+        changed = lambda net: {name: array * factor for name, array in params(net).items()}  # noqa: E731
+        monkeypatch.setattr(export, "get_params", changed)
+    else:
+        monkeypatch.setattr(export, "distances", lambda *args: factor * distances(*args))
+    with pytest.raises(UserError, match=f"^the ONNX model's {wrong} is .* from MXNet's.*$"):
         to_onnx(net, centers, images)
 
 
 def test_a_model_beyond_2_gib_is_refused(monkeypatch):
-    net, centers, images = make(LeNet)
     monkeypatch.setattr(export, "MAX_BYTES", 10**5)
     with pytest.raises(UserError, match="^an ONNX model has less than 2 GiB.*$"):
-        to_onnx(net, centers, images)
+        to_onnx(*make(LeNet))
 
 
 def test_nothing_is_said(capfd, recwarn, caplog):
@@ -154,7 +143,7 @@ def test_a_run_is_taken_away(trained, tmp_path):
     done = trained("--export", "--data_dir", "digits", "--reject", 0.1)
     assert done.status == 0 and done.err == "", done.err
     assert "output/center-loss.onnx: image -> output, feature, distance" in done.out
-    session = onnxruntime.InferenceSession("output/center-loss.onnx")
+    session = open_model("output/center-loss.onnx")
     images = mnist5k().test.images[::10]
     outputs = run(session, images)
     facts = json.loads(Path("output/center-loss.onnx.json").read_text())
@@ -177,14 +166,10 @@ def test_a_failed_export_leaves_the_old_file(trained, tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_a_missing_onnx_is_one_line(tmp_path):
-    script = f"import sys; sys.modules['onnx'] = None; sys.path.insert(0, {str(ROOT)!r})\n"
-    script += "import main; sys.exit(main.main(['--export', '--prefix', 'best']))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "run 'pip install -r requirements-export.txt' first" in done.stderr
+def test_a_missing_onnx_is_one_line(cli, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    done = cli("--export", "--prefix", "best")
+    assert_one_line(done, "run 'pip install -r requirements-export.txt' first")
 
 
 def test_the_page_and_the_example_give_the_numbers_of_predict(cli, tmp_path):
@@ -246,9 +231,3 @@ def test_a_model_goes_with_the_network_that_it_was_of(cli, tmp_path):
     assert cli("--export").status == 0 and exported() == names
     assert cli(*train, *QUICK).status == 0
     assert not exported()
-
-
-def test_large_images_are_compared_by_few():
-    assert len(export.random_images((1, 28, 28))) == export.COMPARED
-    few = export.random_images((3, 2048, 2048))
-    assert 1 <= len(few) < 4

@@ -19,21 +19,17 @@ def required(name):
     """The packages that a requirement file names, with those of the files it includes."""
     packages = set()
     for line in (ROOT / name).read_text().splitlines():
-        line = line.partition("#")[0].strip()
         if line.startswith("-r "):
-            packages |= required(line[3:])
-        elif line:
-            packages.add(line.replace(">", "=").replace("<", "=").partition("=")[0].strip(";, "))
-    return {package.partition(";")[0].strip() for package in packages}
+            packages |= required(line.split()[1])
+        else:
+            packages.update(re.findall(r"^\w[\w.-]*", line))
+    return packages
 
 
 def imported():
     """The packages that the program imports, anywhere in its files."""
     modules = set()
-    for path in [
-        *ROOT.glob("*.py"),
-        *(path for room in ROOMS for path in ROOT.glob(f"{room}/*.py")),
-    ]:
+    for path in (path for room in ("", *ROOMS) for path in (ROOT / room).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.partition(".")[0] for alias in node.names}
