@@ -15,6 +15,7 @@ damages in between. What is promised:
 """
 
 import collections
+import contextlib
 import csv
 import itertools
 import json
@@ -178,13 +179,11 @@ def whole_runs(world):
     found = {}
     for path in world.rglob("*.json"):
         run = Run(path.stem, path.parent, world / "output")
-        try:
+        with contextlib.suppress(UserError, AttributeError, OSError):
             record = run.read_record()
             for name in record.sha256:
                 run.read_params(path.parent / name, record)
             found[path] = len(record.history)
-        except (UserError, AttributeError, OSError):
-            continue
     return found
 
 

@@ -224,28 +224,33 @@ def test_a_name_that_is_not_known_yet_is_tried_again(monkeypatch):
     assert watch.resolve("scheduler") == "10.0.0.1"
 
 
-def test_when_one_dies_the_launcher_ends_all(tmp_path):
+@pytest.fixture
+def launched(tmp_path):
+    """The launcher of an endless training that has finished an epoch, and the processes that it
+    started, which must end with it."""
     launcher = launch(tmp_path, 1, 2, *endless(tmp_path))
     wait_for_an_epoch(tmp_path, launcher)
     processes = psutil.Process(launcher.pid).children()
+    yield launcher, processes
+    assert not psutil.wait_procs(processes, timeout=1)[1]
+
+
+def test_when_one_dies_the_launcher_ends_all(launched):
+    launcher, processes = launched
     next(one for one in processes if one.environ()["DMLC_ROLE"] == "server").kill()
     done = finish(launcher, status=1)
     assert "Traceback" not in done.err
     assert "launch: error: a server (process " in done.err and "--resume" in done.err
-    assert not psutil.wait_procs(processes, timeout=1)[1]
 
 
-def test_ctrl_c_ends_all(tmp_path):
+def test_ctrl_c_ends_all(launched):
     """As a terminal does it, for the whole group in the foreground."""
-    launcher = launch(tmp_path, 1, 2, *endless(tmp_path))
-    wait_for_an_epoch(tmp_path, launcher)
-    processes = psutil.Process(launcher.pid).children()
+    launcher, _ = launched
     os.killpg(launcher.pid, signal.SIGINT)
     done = finish(launcher, status=130)
     (line,) = done.err.splitlines()
     assert "To go on: python -m cluster.launch --servers 1 --workers 2 /" in line
     assert line.endswith("--resume")
-    assert not psutil.wait_procs(processes, timeout=1)[1]
 
 
 def test_machines_are_reached_by_ssh(tmp_path):
@@ -288,6 +293,5 @@ def test_servers_hold_centers_of_zeros_too():
     np.testing.assert_array_equal(rows.tostype("default").asnumpy(), centers.asnumpy())
 
 
-def test_it_needs_a_training(tmp_path):
-    done = run("--test", "--kvstore", "dist_sync", cwd=tmp_path)
-    assert_one_line(done, "--train", status=2)
+def test_it_needs_a_training(cli):
+    assert_one_line(cli("--test", "--kvstore", "dist_sync"), "--train", status=2)

@@ -17,45 +17,47 @@ ACTIONS = {
     "second": ("--second_train", "--epochs", 1),
     "resume": ("--train", "--center_loss", "--resume", "--epochs", 2),
 }
-DAMAGES = {
-    "cut": lambda content: content[: len(content) // 2],
-    "flipped": lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
-    "empty": lambda content: b"",
-}
+DAMAGES = (
+    lambda content: content[: len(content) // 2],
+    lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
+    lambda content: b"",
+)
 
 
 def snapshot(folder):
     return {path.name: path.read_bytes() for path in folder.glob("center-loss[-.]*[!k]")}
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(
     "name, reads",
     [("-best.params", ["test", "second"]), ("-feature_matrix.params", ["test", "second"]),
      ("-resume.params", ["resume"]), (".json", list(ACTIONS))],
 )  # fmt: skip
-def test_damaged_files_of_a_run_are_named_and_left(trained, tmp_path, name, reads, damage):
+def test_damaged_files_of_a_run_are_named_and_left(trained, tmp_path, name, reads):
     path = tmp_path / "ckpt" / f"center-loss{name}"
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    damaged = snapshot(tmp_path / "ckpt")
-    for action in reads:
-        done = trained(*ACTIONS[action], "--data_dir", "digits")
-        assert_one_line(done, f"{path.name} is damaged")
-        assert snapshot(tmp_path / "ckpt") == damaged
+    whole = path.read_bytes()
+    for damage in DAMAGES:
+        path.write_bytes(damage(whole))
+        damaged = snapshot(tmp_path / "ckpt")
+        for action in reads:
+            done = trained(*ACTIONS[action], "--data_dir", "digits")
+            assert_one_line(done, f"{path.name} is damaged")
+            assert snapshot(tmp_path / "ckpt") == damaged
     # What a damaged file is not needed for still works.
     if "test" not in reads:
         assert trained(*ACTIONS["test"], "--data_dir", "digits").status == 0
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty"])
 @pytest.mark.parametrize("name", ["best", "feature_matrix"])
-def test_damaged_checkpoints_of_2019_are_answered(trained, tmp_path, name, damage):
-    """Without a record a flipped number cannot be told from another, but all else can."""
+def test_damaged_checkpoints_of_2019_are_answered(trained, tmp_path, name):
+    """Without a record a flipped number cannot be told from another, but a file that is cut can."""
     (tmp_path / "ckpt" / "center-loss.json").unlink()
     path = tmp_path / "ckpt" / f"center-loss-{name}.params"
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    done = trained(*ACTIONS["test"], "--data_dir", "digits", "--model", "lenet")
-    assert_one_line(done, f"{path.name} is damaged: it is truncated")
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        done = trained(*ACTIONS["test"], "--data_dir", "digits", "--model", "lenet")
+        assert_one_line(done, f"{path.name} is damaged: it is truncated")
 
 
 # --- odd but legal -----------------------------------------------------------------------------
@@ -86,18 +88,6 @@ def test_two_classes(cli, tmp_path):
     flags = ("--data_dir", "two", "--num_classes", 2, "--plotting", *QUICK)
     done = cli("--train", "--center_loss", "--test", "--eval_method", "knn", *flags)
     assert done.status == 0, done.err
-
-
-def test_a_crowded_output_folder_and_read_only_data(cli, tmp_path):
-    (tmp_path / "output").mkdir()
-    for i in range(10_000):
-        (tmp_path / "output" / f"center-loss-other-{i}").touch()
-    for path in (*(tmp_path / "digits").iterdir(), tmp_path / "digits"):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    before = set((tmp_path / "output").iterdir())
-    done = cli("--train", "--center_loss", "--data_dir", "digits", "--plotting", *QUICK)
-    assert done.status == 0, done.err
-    assert before < set((tmp_path / "output").iterdir())
 
 
 # --- random command lines ----------------------------------------------------------------------
