@@ -30,6 +30,7 @@ DAMAGES = {
     "empty": lambda path: path.write_bytes(b""),
     "half": lambda path: path.write_bytes(path.read_bytes()[:2000]),
     "a pickle": lambda path: np.savez(path, run=np.array([{}], dtype=object)),
+    "larger than itself": lambda path: np.savez_compressed(path, run=np.zeros(10**6)),
 }
 
 
