@@ -22,13 +22,12 @@ ALIKE, MOST = 0.2, 8  # of the largest part: up to so many larger ones are digit
 
 class Prepared(NamedTuple):
     """An image as MNIST has them, `pixels` (28, 28) uint8, and what was found in the picture: the
-    `box` of the ink, (left, top, right, bottom), None where all of the picture was taken; how many
-    `digits` there seem to be; and whether they are `dark_on_light`."""
+    `box` of the ink, (left, top, right, bottom), None where all of the picture was taken; and how
+    many `digits` there seem to be."""
 
     pixels: np.ndarray
     box: Optional[Tuple[int, int, int, int]]
     digits: int
-    dark_on_light: bool
 
 
 class Ink(NamedTuple):
@@ -47,30 +46,26 @@ def prepare(grey):
     A picture that is like MNIST's is taken as it is, inverted where its edges are light.
     """
     small = turned(grey) if max(grey.size) < SMALL else None
-    if small and is_like_mnist(small[0]):
-        return Prepared(small[0], None, 1, small[1])
+    if small is not None and is_like_mnist(small):
+        return Prepared(small, None, 1)
     scale = float(np.clip(max(grey.size), SMALL, WORKING_SIDE)) / max(grey.size)
     size = [max(1, round(side * scale)) for side in grey.size]
     resample = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
     picture = np.asarray(grey.resize(size, resample), np.float32) / 255
     picture = ndimage.gaussian_filter(picture, 0.7)
-    ink, dark = max(
-        ((ink_of(one), dark) for dark, one in ((True, picture), (False, 1 - picture))),
-        key=lambda found: found[0][:2],
-    )
+    ink = max(map(ink_of, (picture, 1 - picture)), key=lambda found: (found.cut, found.contrast))
     if ink.contrast < FAINTEST:
-        return small and as_a_whole(*small)
+        return None if small is None else as_a_whole(small)
     rows, columns = ndimage.find_objects((ink.soft > 0).astype(int))[0]
     box = np.array([columns.start, rows.start, columns.stop, rows.stop]) / scale
     box = tuple(box.round().astype(int).tolist())
-    return Prepared(centered(ink.soft[rows, columns]), box, ink.digits, dark)
+    return Prepared(centered(ink.soft[rows, columns]), box, ink.digits)
 
 
 def turned(grey):
-    """The pixels of a picture, inverted where its edges are light, and whether they were."""
+    """The pixels of a picture, inverted where its edges are light."""
     pixels = np.array(grey)
-    light = bool(border(pixels).mean() > 127.5)
-    return 255 - pixels if light else pixels, light
+    return 255 - pixels if border(pixels).mean() > 127.5 else pixels
 
 
 def is_like_mnist(pixels):
@@ -84,7 +79,7 @@ def is_like_mnist(pixels):
     return 16 <= max(side.stop - side.start for side in ink[0]) <= 21 and np.abs(off).max() <= 1.5
 
 
-def as_a_whole(pixels, light):
+def as_a_whole(pixels):
     """A small picture (H, W), light on dark, of which no part is clearly the ink: all of it, where
     it is of two shades; None where it is blank, or only shaded."""
     if np.ptp(pixels) < 64:
@@ -92,7 +87,7 @@ def as_a_whole(pixels, light):
     shades = (pixels - pixels.min()) / np.ptp(pixels)
     ink = shades > 0.5
     within = sum(np.mean(part) * shades[part].var() for part in (ink, ~ink))
-    return Prepared(centered(shades), None, 1, light) if within < 0.2 * shades.var() else None
+    return Prepared(centered(shades), None, 1) if within < 0.2 * shades.var() else None
 
 
 def ink_of(picture):

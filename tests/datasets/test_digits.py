@@ -24,7 +24,6 @@ def test_the_ink_is_found_whatever_it_is_written_on(kind):
     for digit in (0, 3, 4, 8):
         picture = grey(kind, digit, 40 + digit)
         prepared = digits.prepare(picture)
-        assert prepared.dark_on_light == (kind != "field")
         assert prepared.pixels.shape == (28, 28) and prepared.pixels.dtype == np.uint8
         rows, columns = (np.flatnonzero(prepared.pixels.any(axis=axis)) for axis in (1, 0))
         assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
@@ -64,10 +63,9 @@ def test_of_mnists_own_images_nothing_changes():
     for image in mnist5k().test.images[::100, 0]:
         prepared = digits.prepare(Image.fromarray(image))
         np.testing.assert_array_equal(prepared.pixels, image)
-        assert prepared.box is None and not prepared.dark_on_light
+        assert prepared.box is None
         prepared = digits.prepare(Image.fromarray(255 - image))
         np.testing.assert_array_equal(prepared.pixels, image)
-        assert prepared.dark_on_light
     assert digits.prepare(Image.new("L", (28, 28), 9)) is None
 
 
