@@ -19,6 +19,7 @@ ARRAYS = tuple((part, kind) for part in PARTS for kind in KINDS)
 FIRST = ("mnist.npz", "train.csv", "mnist_train.csv", "fashion-mnist_train.csv")
 LABELS = ("label", "class", "target", "y")  # columns of a table
 NO_PIXELS = ("", "id", "index", "unnamed: 0")
+MAX_UNPACKED = 2**33  # bytes of an .npz file, a small one of which may hold anything
 ROWS_AT_ONCE = 250  # that are read between two looks for a signal
 
 
@@ -80,7 +81,10 @@ def read_npz(paths):
         try:
             with open_regular(path) as file:
                 # np.load takes what is no .npz file for a pickle, and advises to trust it.
-                for name, array in np.lib.npyio.NpzFile(file).items():
+                members = np.lib.npyio.NpzFile(file)
+                if sum(member.file_size for member in members.zip.infolist()) > MAX_UNPACKED:
+                    raise ValueError(f"it unpacks to more than {MAX_UNPACKED:,} bytes")
+                for name, array in members.items():
                     arrays[array_of(name if len(paths) == 1 else path.stem)] = np.array(array)
         except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
             raise UserError(f"{path} cannot be read ({error})") from error
