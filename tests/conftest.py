@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also for tests in the background
+# Also where tests run in the background, or under nohup.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ["OMP_NUM_THREADS"] = "1"  # enough for small sets, whatever else the machine does
 
 from process import errors, startup  # noqa: E402
