@@ -147,7 +147,7 @@ def test_a_renamed_run_is_named_and_loses_nothing(cli, tmp_path):
         shutil.copy(path, tmp_path / "ckpt" / path.name.replace("no-bias", "mine"))
     before = {path.name: path.read_bytes() for path in (tmp_path / "ckpt").iterdir()}
     assert len(before) == 3
-    for action in (["--train", "--center_loss", "--resume"], ["--test"], ["--export"]):
+    for action in (["--train", "--center_loss", "--resume"], ["--test"]):
         done = cli(*action, "--prefix", "mine", "--data_dir", "digits")
         assert_one_line(done, "mine.json is the record of the run no-bias")
     (tmp_path / "ckpt" / "mine.lock").unlink()
