@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import gzip
+import importlib.util
 import resource
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import data
 
 ROOT = Path(__file__).parent.parent
 QUICK = ("--model", "lenet", "--epochs", "1")
+CAN_EXPORT = importlib.util.find_spec("onnxruntime") is not None  # Python 3.15 has none yet
 
 
 class Done(NamedTuple):

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import QUICK, assert_one_line, files_up_to
+from helpers import CAN_EXPORT, QUICK, assert_one_line, files_up_to
 from PIL import Image
 
 import runs.trained
@@ -116,7 +116,8 @@ def test_a_record_of_another_layout_is_answered(trained, tmp_path):
     path.write_bytes(records.dump({**record, "checksum": records.sha256(records.dump(record))}))
     for action in (
         "--test --eval_method knn", "--second_train --epochs 1", "--compare center-loss",
-        "--predict images", "--train --center_loss --resume --epochs 2",
+        *["--export"] * CAN_EXPORT, "--predict images",
+        "--train --center_loss --resume --epochs 2",
     ):  # fmt: skip
         done = trained(*action.split())
         assert_one_line(done, "center-loss.json was written by another version")

@@ -2,14 +2,13 @@
 
 import csv
 import dataclasses
-import importlib.util
 import re
 
 import imageio.v3 as iio
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import assert_one_line, files_up_to
+from helpers import CAN_EXPORT, assert_one_line, files_up_to
 
 import data
 from pictures import album, feature_maps
@@ -87,7 +86,7 @@ def test_files_of_the_user_are_not_touched(cli, tmp_path):
     kept.pop(0).rename(tmp_path / "elsewhere.csv")
     assert cli(*FLAGS, "--epochs", 1).status == 0
     assert cli(*FLAGS, "--epochs", 1, "--seed", 1).status == 0
-    if importlib.util.find_spec("onnxruntime"):  # Python 3.15 has no wheel of it yet
+    if CAN_EXPORT:
         assert_one_line(cli("--export"), "output/center-loss.onnx is in the way")
     (tmp_path / "side_by_side.gif").write_bytes(b"precious")
     done = cli("--compare", "center-loss", "--data_dir", "digits", "--out_dir", ".")

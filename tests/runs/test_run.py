@@ -7,7 +7,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 import pytest
-from helpers import ROOT, assert_one_line
+from helpers import CAN_EXPORT, ROOT, assert_one_line
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -147,7 +147,8 @@ def test_a_renamed_run_is_named_and_loses_nothing(cli, tmp_path):
         shutil.copy(path, tmp_path / "ckpt" / path.name.replace("no-bias", "mine"))
     before = {path.name: path.read_bytes() for path in (tmp_path / "ckpt").iterdir()}
     assert len(before) == 3
-    for action in (["--train", "--center_loss", "--resume"], ["--test"]):
+    actions = ["--train", "--center_loss", "--resume"], ["--test"], *[["--export"]] * CAN_EXPORT
+    for action in actions:
         done = cli(*action, "--prefix", "mine", "--data_dir", "digits")
         assert_one_line(done, "mine.json is the record of the run no-bias")
     (tmp_path / "ckpt" / "mine.lock").unlink()
