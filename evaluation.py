@@ -26,7 +26,7 @@ STACKED = "{}_feature_map_with_different_loss.jpg"  # what --compare writes
 REGIONS, SIDE_BY_SIDE = "who_answers_what.png", "side_by_side.gif"
 
 
-def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None):
+def test(trained, dataset, ctx, method, plotting=False, unknown=None, reject=None):
     """Evaluate the best network of a run on the test set, and print its accuracy.
 
     Raises UserError where there is anything that the user can mend.
@@ -42,8 +42,8 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
         Whether to draw the features, as a picture and as a page to explore.
     unknown : str, optional
         Images that belong to no class, to be told from the test images.
-    share : float, optional
-        The share of the test images that may be refused with them.
+    reject : float, optional
+        The fraction of the test images that may be refused with them.
     """
     run, words = trained.run, EVAL_METHODS[method].words
     if plotting:
@@ -57,8 +57,8 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
     if is_uneven(dataset.train.labels) or is_uneven(dataset.test.labels):
         right = answers.found[method] == dataset.test.labels
-        shares = [right[dataset.test.labels == j].mean() for j in np.unique(dataset.test.labels)]
-        say(f"Mean over classes: {np.mean(shares):.4f}")
+        of_class = [right[dataset.test.labels == j].mean() for j in np.unique(dataset.test.labels)]
+        say(f"Mean over classes: {np.mean(of_class):.4f}")
     record = trained.record
     picked = record and record.same_data(dataset) and record.chooser == "test"
     if picked and len(record.history) > 1:
@@ -72,7 +72,7 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, share=None
     elif not plotting:
         say(f"{len(rows) - 1} classes: with --plotting a table says which are confused")
     if unknown:
-        say(tell_unknown(unknown, trained, loaded, answers, share))
+        say(tell_unknown(unknown, trained, loaded, answers, reject))
     if plotting:
         title = f"{dataset.name}, test set: accuracy {accuracy[method]:.4f} ({words})"
         files = draw_test_set(trained, dataset, answers, loaded.centers, title, words)
@@ -161,8 +161,8 @@ class Row(NamedTuple):
 
     def title(self, where):
         """The title of the feature map."""
-        shares = [f"{a:.4f} ({EVAL_METHODS[method].words})" for method, a in self.accuracy.items()]
-        return f"{self.prefix}: {where}, accuracy {', '.join(shares)}"
+        said = [f"{a:.4f} ({EVAL_METHODS[method].words})" for method, a in self.accuracy.items()]
+        return f"{self.prefix}: {where}, accuracy {', '.join(said)}"
 
 
 def markdown(rows):

@@ -339,7 +339,7 @@ def new_parser():
     add(group, "--threshold", "call an image unknown if its nearest center is farther than this",
         type=arguments.number(Range(0), *FLOATS))
     add(group, "--reject", "call an image unknown if it is farther from its nearest center than "
-        "all but this share (such as 0.05) of the images that chose the best epoch; with "
+        "all but this fraction (such as 0.05) of the images that chose the best epoch; with "
         "--unknown, of the test images; --export keeps the distance",
         type=arguments.number(Range(0, 1), *FLOATS))
 

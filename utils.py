@@ -114,7 +114,7 @@ def nearest_center(features, centers, block=2**24):
 
 
 def accuracies(answers, labels):
-    """The share of right answers, by method."""
+    """The fraction of right answers, by method."""
     return {method: float(np.mean(found == labels)) for method, found in answers.found.items()}
 
 

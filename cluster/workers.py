@@ -154,7 +154,7 @@ class SharedTrainer(gluon.Trainer):
 
     def begin(self, keys):
         """Take the keys, by name, of parameters that the servers hold already."""
-        self.shared = [(keys[param.name], param) for param in self.trained]
+        self.keyed = [(keys[param.name], param) for param in self.trained]
 
     def fetch(self):
         """Get the present parameters."""
@@ -165,7 +165,7 @@ class SyncTrainer(SharedTrainer):
 
     def step(self, divisor):
         self.allreduce_grads()
-        for key, param in self.shared:
+        for key, param in self.keyed:
             self.workers.kv.push(key, plain(param.list_grad()[0]), priority=-key)
             self.workers.pull(key, param.list_grad(), priority=-key)
         self.update(divisor)
@@ -177,12 +177,12 @@ class AsyncTrainer(SharedTrainer):
     def step(self, divisor):
         before = [param.list_data()[0].copy() for param in self.trained]
         super().step(divisor)
-        for (key, param), old in zip(self.shared, before):
+        for (key, param), old in zip(self.keyed, before):
             self.workers.kv.push(key, old - param.list_data()[0], priority=-key)
             self.workers.pull(key, param.list_data(), priority=-key)
 
     def fetch(self):
-        for key, param in self.shared:
+        for key, param in self.keyed:
             self.workers.pull(key, param.list_data())
 
 

@@ -105,8 +105,8 @@ def ink_of(picture):
         ground = np.median(border(picture))
         depth = ndimage.grey_closing(picture, window, mode="nearest") - picture
         labels, areas = parts_of(depth)
-        edge = np.bincount(border(labels), minlength=len(areas) + 1)[1:]
-        areas = np.where(edge > np.sqrt(areas), 0, areas)  # a shadow, or a table below the paper
+        outer = np.bincount(border(labels), minlength=len(areas) + 1)[1:]
+        areas = np.where(outer > np.sqrt(areas), 0, areas)  # a shadow, or a table below the paper
     if not len(areas):
         return Ink()
     digits = digits_among(labels, areas)

@@ -30,5 +30,5 @@ def confusion(labels, found, names):
         rows = [["class"]] + [[name] for name in called]
     images, right = (np.bincount(np.searchsorted(classes, one), minlength=len(classes))
                      for one in (labels, labels[labels == found]))  # fmt: skip
-    shares = [f"{a / b:.4f}" if b else "-" for a, b in zip(right, images)]
-    return [[*row, last] for row, last in zip(rows, ["accuracy", *shares])]
+    accuracies = [f"{a / b:.4f}" if b else "-" for a, b in zip(right, images)]
+    return [[*row, last] for row, last in zip(rows, ["accuracy", *accuracies])]

@@ -25,19 +25,19 @@ COMPARED = 100  # images, or fewer large ones
 MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
 
 
-def export(trained, share=None):
+def export(trained, reject=None):
     """Write the best network of a run, a `runs.trained.Trained`, and its centers as
     ``<prefix>.onnx``, and what turns its outputs into answers as ``<prefix>.onnx.json``.
 
-    The model keeps a threshold, beyond which lies the distance of a `share` of the test images.
+    The model keeps a threshold, beyond which the fraction `reject` of the test images lies.
     Raises UserError where the model would be too large, or answers otherwise than MXNet.
     """
     model, beside = trained.run.onnx, trained.run.onnx_facts
     claim(model.parent, [model.name, beside.name])
     loaded = trained.on(mx.cpu())
     threshold = None
-    if share is not None or (trained.record and trained.record.best.distances):
-        threshold = trained.threshold(REJECTED if share is None else share)
+    if reject is not None or (trained.record and trained.record.best.distances):
+        threshold = trained.threshold(REJECTED if reject is None else reject)
     images = random_images(trained.image_shape)
     facts = how_to_answer(trained, threshold)
     content = to_onnx(loaded.net, loaded.centers, images, facts)

@@ -27,7 +27,7 @@ def curves(history, title):
         for method, (color, marker) in METHODS.items():
             if getattr(history[0], f"{split}_{method}") is not None:
                 label = f"{SPLITS.get(split, 'validation')}, {EVAL_METHODS[method].words}"
-                plot(errors, history, f"{split}_{method}", lambda share: 1 - share,
+                plot(errors, history, f"{split}_{method}", lambda accuracy: 1 - accuracy,
                      line + marker, label, color=color)  # fmt: skip
     losses.set(title="loss: mean over the images of each epoch", ylabel="loss")
     errors.set(title="error rate: share of wrong answers", ylabel="error rate")

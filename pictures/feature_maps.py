@@ -169,8 +169,8 @@ def to_plane(features, labels):
     pca = PCA(2, svd_solver="randomized", random_state=0)
     with np.errstate(invalid="ignore"):  # all features may be equal
         points = pca.fit_transform(features)
-    share = np.nan_to_num(pca.explained_variance_ratio_.sum())
-    return points, f"PCA of {size} features: {share:.0%} of the variance"
+    explained = np.nan_to_num(pca.explained_variance_ratio_.sum())
+    return points, f"PCA of {size} features: {explained:.0%} of the variance"
 
 
 def class_colors(num_classes):

@@ -39,7 +39,7 @@ def images_page(dots, images, found, distances, names, title, method, files=None
         Of all classes, and of the images, where these have files.
     title : str
     method : str
-        The key of `found` by which images get a black edge where they are wrong.
+        The key of `found` whose wrong answers are outlined in black.
     """
     labels = dots.labels
     wrong = {f"wrong by {words}": answer != labels for words, answer in found.items()}

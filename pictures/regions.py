@@ -14,7 +14,7 @@ TINT = 0.25  # how much colour a region has
 MAX_BORDERS = 50  # of classes
 TINTS = "tint: what the classifier answers there; "
 CENTERS = "dotted: halfway between centers; circle: mean distance of a class to its center;"
-EDGES = f"\nblack edge: wrong by one of the methods; {SCALES_DIFFER}"
+WRONG = f"\nblack edge: wrong by one of the methods; {SCALES_DIFFER}"
 
 
 class Panel(NamedTuple):
@@ -37,8 +37,8 @@ def who_answers_what(panels, names=None):
 
     A region has a tint of the colour of the class that the classifier answers there. Dotted lines
     lie halfway between centers, where the nearest center changes; a cross is a center, a circle
-    around it the mean distance of its features. What is answered wrongly has a black edge. It is a
-    PNG with two panels in a row; `names` are those of the classes.
+    around it the mean distance of its features. What is answered wrongly is outlined in black.
+    It is a PNG with two panels in a row; `names` are those of the classes.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -52,12 +52,12 @@ def who_answers_what(panels, names=None):
     for axes in every[len(panels) :]:
         axes.remove()
     have_centers = any(len(panel.dots.centers) for panel in panels)
-    figure.supxlabel(TINTS + CENTERS * have_centers + EDGES, fontsize=9)
+    figure.supxlabel(TINTS + CENTERS * have_centers + WRONG, fontsize=9)
     return to_bytes(figure)
 
 
 def draw_wrong(axes, panel):
-    """Draw the images that are answered wrongly once more, larger and with an edge."""
+    """Draw the images that are answered wrongly once more, larger and outlined."""
     points, labels = panel.dots.points[panel.wrong], panel.dots.labels[panel.wrong]
     colors = class_colors(panel.dots.labels.max() + 1)[labels]
     axes.scatter(*points.T, s=14, c=colors, edgecolors="black", linewidths=0.7, zorder=2.2)

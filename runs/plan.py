@@ -69,15 +69,15 @@ def planned(request, contexts, workers):
     run = request.run
     with run.locked() if workers.leads else contextlib.nullcontext():
         plan = decide(request, contexts, workers) if workers.leads else None
-        shared = workers.broadcast(plan and shared_part(plan, request))
-        if shared and not workers.leads:
-            plan = follow(shared, request, contexts)
+        told = workers.broadcast(plan and announcement(plan, request))
+        if told and not workers.leads:
+            plan = follow(told, request, contexts)
         if plan:
             check_split(plan.dataset.train, plan.recipe, len(contexts), workers.size)
         yield plan
 
 
-def shared_part(plan, request):
+def announcement(plan, request):
     """What other workers must know of a plan, as JSON can hold it."""
     return {
         "recipe": vars(plan.recipe),
@@ -89,13 +89,13 @@ def shared_part(plan, request):
     }
 
 
-def follow(shared, request, contexts):
+def follow(told, request, contexts):
     """The plan of rank 0, with this machine's data."""
-    recipe = Recipe(**shared["recipe"])
-    dataset = load_dataset(shared["dataset"], request.data_dir or shared["data_dir"], recipe)
-    if dataset.fingerprint.sha256 != shared["sha256"]:
+    recipe = Recipe(**told["recipe"])
+    dataset = load_dataset(told["dataset"], request.data_dir or told["data_dir"], recipe)
+    if dataset.fingerprint.sha256 != told["sha256"]:
         raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-    return Plan(request.run, recipe, shared["epochs"], shared["first_epoch"], dataset, contexts)
+    return Plan(request.run, recipe, told["epochs"], told["first_epoch"], dataset, contexts)
 
 
 def decide(request, contexts, workers):

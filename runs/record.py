@@ -164,12 +164,12 @@ class Record:
         """Which part of the data chooses the best epoch: ``val``, if there is one, or ``test``."""
         return self.history[-1].chooser
 
-    def threshold(self, share):
-        """The distance to the nearest center that this share of the images exceeded, those that
-        chose the best epoch; raises UserError where the record does not know."""
+    def threshold(self, reject):
+        """The distance to the nearest center that the fraction `reject` of the images exceeded,
+        those that chose the best epoch; raises UserError where the record does not know."""
         if self.best.distances is None:
             raise UserError(f"{self.prefix} kept no distances when it was trained: train it again")
-        return float(np.interp(1 - share, PERCENT, self.best.distances))
+        return float(np.interp(1 - reject, PERCENT, self.best.distances))
 
     @property
     def identity(self):

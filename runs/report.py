@@ -64,7 +64,7 @@ def say_how_it_ended(run, record, files):
         f"kept in {run.best_params}; last: {last.accuracy(chooser, record.recipe.eval_method):.4f}"
     )
     accuracies = {each.words: last.accuracy("test", name) for name, each in EVAL_METHODS.items()}
-    known = [f"{share:.4f} by {name}" for name, share in accuracies.items() if share is not None]
+    known = [f"{value:.4f} by {words}" for words, value in accuracies.items() if value is not None]
     say(f"Test set, last epoch: {', '.join(known)}")
     for path in filter(lambda path: path.exists(), files):
         say(f"Open {path}")

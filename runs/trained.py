@@ -99,13 +99,13 @@ class Trained(NamedTuple):
         """The names of all classes, numbers where they have no others."""
         return [self.name_of(j) for j in range(self.network.num_classes)]
 
-    def threshold(self, share):
+    def threshold(self, reject):
         """See `Record.threshold`."""
         if self.record is None:
             raise UserError(
                 f"{self.run.prefix} has no record, so no distances are known: train it again"
             )
-        return self.record.threshold(share)
+        return self.record.threshold(reject)
 
     def check_data(self, dataset, named):
         """Say so where the run is used on other data than it was trained on.

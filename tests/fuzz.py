@@ -51,7 +51,7 @@ from runs.run import Run  # noqa: E402
 
 ANSWER_WITHIN = 200  # seconds, on a machine that others use too
 MOST_MEMORY = 2**21  # KiB
-VALID = 0.96  # the share of flags that get a value from the first list below
+VALID = 0.96  # the fraction of flags that get a value from the first list below
 HOSTILE = "\x1b[2J<img src=x onerror=alert(1)>"
 DATA = ["digits", "digits", "own", "split", HOSTILE, "tables/mnist-train.csv", "tables/mnist.npz"]
 TRAININGS = ["--train --center_loss"] * 3 + ["--train", "--train --center_loss --second_train"]

@@ -26,8 +26,8 @@ def test_the_whole_idea_on_one_screen(tmp_path):
     (tmp_path / "no-folder").touch()  # so that the 5,000 images are taken
     done = run_example("mnist", MXNET_HOME=str(tmp_path / "no-folder"))
     rows = re.findall(r"class (\S+), nearest center (\S+)$", done.stdout, re.M)
-    shares = np.array(rows, float)
-    assert len(shares) == 5 and shares[-1].min() > 0.9
+    accuracies = np.array(rows, float)
+    assert len(accuracies) == 5 and accuracies[-1].min() > 0.9
 
 
 def test_center_loss_on_a_resnet(tmp_path):
@@ -46,7 +46,7 @@ def test_center_loss_on_a_resnet(tmp_path):
     losses = re.findall(r"softmax loss (\S+), center loss (\S+)$", done.stdout, re.M)
     losses = np.array(losses, float)
     assert losses.shape == (8, 2) and (losses[-1] < losses[0]).all()
-    (shares,) = re.findall(
+    (accuracies,) = re.findall(
         r"^test: class prediction (\S+), nearest center (\S+)$", done.stdout, re.M
     )
-    assert min(map(float, shares)) > 0.6
+    assert min(map(float, accuracies)) > 0.6

@@ -125,8 +125,8 @@ def test_images_are_warped_as_the_maps_say(height, width):
                 for i in (int(np.floor(from_y)), int(np.floor(from_y)) + 1):
                     for j in (int(np.floor(from_x)), int(np.floor(from_x)) + 1):
                         if 0 <= i < height and 0 <= j < width:
-                            share = (1 - abs(from_y - i)) * (1 - abs(from_x - j))
-                            wanted[:, y, x] += share * (images[row, :, i, j] / 255 - ground)
+                            part = (1 - abs(from_y - i)) * (1 - abs(from_x - j))
+                            wanted[:, y, x] += part * (images[row, :, i, j] / 255 - ground)
         np.testing.assert_allclose(got[place].asnumpy(), wanted, atol=1e-4)
 
 
@@ -152,7 +152,7 @@ def test_a_cosine_lets_the_rates_fall_within_every_step():
     recipe = Recipe(lr_schedule="cosine", lr_step=4, lr_factor=0.5)
     rates = [recipe.decayed(0.2, progress) for progress in (0, 1, 2, 3.5, 4, 6, 8)]
     half = [(1 + np.cos(np.pi * part)) / 2 for part in (0, 0.25, 0.5, 0.875)]
-    wanted = [*(0.2 * share for share in half), 0.1, 0.05, 0.05]
+    wanted = [*(0.2 * rate for rate in half), 0.1, 0.05, 0.05]
     np.testing.assert_allclose(rates, wanted, rtol=1e-12)
     split = Split(*(array[:96] for array in mnist5k().test))
     learner = new_learner(split, [mx.cpu()], "--lr_schedule", "cosine", "--lr_step", 1,

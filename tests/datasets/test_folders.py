@@ -365,8 +365,8 @@ def test_uneven_classes_are_said_with_the_mean_over_them(cli, tmp_path):
     assert "WARNING: own: a class has ten times as many images as another" in done.err
     done = cli("--test", "--data_dir", "own", "--prefix", "softmax-loss")
     rows = [line.split() for line in done.out.splitlines()]
-    shares = [float(row[-1]) for row in rows if row and row[0] in ("a", "b")]
-    assert f"Mean over classes: {np.mean(shares):.4f}" in done.out
+    of_class = [float(row[-1]) for row in rows if row and row[0] in ("a", "b")]
+    assert f"Mean over classes: {np.mean(of_class):.4f}" in done.out
 
 
 def test_labelled_photos_are_tested_as_they_are_predicted(cli, tmp_path):

@@ -39,15 +39,15 @@ def test_a_file_that_was_never_committed_is_no_run(trained, tmp_path):
     assert {path.name for path in ckpt.glob("mine[.-][!s]*")} == {"mine.lock"}
 
 
-@pytest.mark.parametrize("share", [0.1, 0.99])
-def test_pictures_of_a_test_are_all_new_or_all_old(trained, share):
+@pytest.mark.parametrize("fraction", [0.1, 0.99])
+def test_pictures_of_a_test_are_all_new_or_all_old(trained, fraction):
     """On a disk that fills while the first of several files is written, or the largest."""
     command = ("--test", "--plotting", "--data_dir", "digits")
     assert trained(*command).status == 0
     largest = max(path.stat().st_size for path in Path("output").glob("center-loss-test.*"))
     assert trained("--train", "--center_loss", *ONE, "--seed", 1, "--out_dir", "other").status == 0
     before = snapshot("output")
-    with files_up_to(int(share * largest)):
+    with files_up_to(int(fraction * largest)):
         done = trained(*command)
     assert_one_line(done, "cannot be written (File too large)")
     assert snapshot("output") == before

@@ -42,12 +42,12 @@ def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_pat
     logits, features = (x.asnumpy() for x in net(mx.nd.array(images) / 255))
     paths = sorted(f"some/{path.name}" for path in (tmp_path / "some").iterdir())
     for i, row in enumerate(answers(done)):
-        shares = np.exp(logits[i] - logits[i].max())
+        exponentials = np.exp(logits[i] - logits[i].max())
         distances = np.sqrt(((features[i] - centers) ** 2).sum(axis=1))
         assert row == {
             "path": paths[i],
             "class": str(logits[i].argmax()),
-            "probability": pytest.approx(shares.max() / shares.sum(), abs=1e-5),
+            "probability": pytest.approx(exponentials.max() / exponentials.sum(), abs=1e-5),
             "nearest_center": str(distances.argmin()),
             "distance": pytest.approx(distances.min(), abs=1e-5),
             "class_prediction": str(logits[i].argmax()),
@@ -81,12 +81,12 @@ def test_far_images_are_unknown(trained, tmp_path):
     for row, before in zip(answers(done), everyone):
         near = before["nearest_center"]  # what a distance decides, the centers answer
         assert row["class"] == ("unknown" if row["distance"] > limit else near)
-    # The record keeps which distance a share of the test images exceeded.
-    for share in (0.5, 0.05, 0, 1):
-        split = folders_of(tmp_path / f"test-{share}")
-        done = trained("--predict", split, "--format", "json", "--reject", share)
+    # The record keeps which distance a fraction of the test images exceeded.
+    for reject in (0.5, 0.05, 0, 1):
+        split = folders_of(tmp_path / f"test-{reject}")
+        done = trained("--predict", split, "--format", "json", "--reject", reject)
         refused = np.mean([row["class"] == "unknown" for row in answers(done)])
-        assert refused == pytest.approx(share, abs=0.011)
+        assert refused == pytest.approx(reject, abs=0.011)
 
 
 def folders_of(folder):
@@ -232,9 +232,9 @@ def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_pat
         higher = np.mean((theirs[:, None] > ours) + 0.5 * (theirs[:, None] == ours))
         refused = np.mean(theirs > np.sort(ours)[89] + 1e-9)
         (line,) = (line for line in done.out.splitlines() if line.startswith(f"by the {name}"))
-        area, share = map(float, re.findall(r"\d\.\d{4}", line))
+        area, said = map(float, re.findall(r"\d\.\d{4}", line))
         assert area == pytest.approx(higher, abs=1e-3)
-        assert share == pytest.approx(refused, abs=0.04)
+        assert said == pytest.approx(refused, abs=0.04)
     assert "30 unknown images of some, 10% of the test set refused" in done.out
 
 

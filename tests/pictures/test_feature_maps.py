@@ -55,8 +55,8 @@ def test_the_projection_is_that_of_a_singular_value_decomposition(size):
         wanted = left[:, axis] * values[axis]
         assert abs(points[:, axis] @ wanted) > 0.99 * wanted @ wanted
         assert points[:, axis] @ points[:, axis] == pytest.approx(wanted @ wanted, rel=0.02)
-    share = (values[:2] ** 2).sum() / (values**2).sum()
-    assert f"PCA of {size} features: {share:.0%} of the variance" in note
+    explained = (values[:2] ** 2).sum() / (values**2).sum()
+    assert f"PCA of {size} features: {explained:.0%} of the variance" in note
 
 
 def test_one_point_and_equal_features_can_be_drawn():
@@ -172,7 +172,7 @@ def test_drawing_does_not_cost_per_class(monkeypatch):
 
 
 def test_the_tints_are_what_the_classifier_answers():
-    """Away from the dots; and what is wrong has a black edge."""
+    """Away from the dots; and what is wrong is outlined in black."""
     weight, bias = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]]), np.array([0.0, 0.5, -1.0])
     points = np.array([[-4.0, -4.0], [4.0, 4.0], [4.0, -4.0]])
     panel = regions.Panel(
@@ -182,9 +182,9 @@ def test_the_tints_are_what_the_classifier_answers():
     image = pixels(regions.who_answers_what([panel], [" "] * 3)).astype(float)
     tints = 255 * (1 - regions.TINT * (1 - class_colors(3)))
     found = np.abs(image[:, :, None] - tints).max(axis=-1) < 2
-    # In the square of side 8 * 1.06 each class has the share of it that the equations say.
+    # In the square of side 8 * 1.06 each class has the part of it that the equations say.
     side = np.linspace(-4.24, 4.24, 400)
     places = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     wanted = np.bincount((places @ weight.T + bias).argmax(axis=1)) / len(places)
-    shares = found.sum(axis=(0, 1)) / found.sum()
-    np.testing.assert_allclose(shares, wanted, atol=0.03)
+    parts = found.sum(axis=(0, 1)) / found.sum()
+    np.testing.assert_allclose(parts, wanted, atol=0.03)

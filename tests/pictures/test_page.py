@@ -135,7 +135,7 @@ def test_classes_that_are_there_can_be_switched():
     assert made(**arguments).data["classes"] == [[0, "class 0"], [7, "class 7"]]
 
 
-def test_what_is_wrong_by_the_chosen_method_has_the_edge():
+def test_what_is_wrong_by_the_chosen_method_is_outlined():
     arguments = answers(60)
     for method in ("class prediction", "nearest center"):
         shown = made(**arguments, method=method).first

@@ -20,8 +20,8 @@ def new_record():
     record = Record("a-second", origin, recipe, 2, fingerprint, surroundings)
     for number, accuracy in enumerate((0.9, 0.8)):
         losses = (None, 0.5)
-        shares = (0.7, accuracy, 0.6, 0.5)
-        record.append(Epoch(number, "digits", 0.1, *losses, *shares, 1.5), [0.1, 0.2, 0.3])
+        accuracies = (0.7, accuracy, 0.6, 0.5)
+        record.append(Epoch(number, "digits", 0.1, *losses, *accuracies, 1.5), [0.1, 0.2, 0.3])
     record.sha256 = {"a-second-best.params": "0", "a-second-resume.params": "1"}
     return record
 
