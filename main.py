@@ -14,15 +14,10 @@ from process.startup import prepare_mxnet, prepare_onnx
 from process.typed import Range
 
 
+@noting_signals()
 def main(argv=None):
-    """Run the command line; returns the exit status."""
+    """Run the command line; returns the exit status, on failure after one line that says why."""
     argv = sys.argv[1:] if argv is None else argv
-    with noting_signals():
-        return answer(argv)
-
-
-def answer(argv):
-    """Run the actions; on failure print one line and return the exit status."""
     alone = True
     try:
         args = parse(argv)
@@ -36,8 +31,7 @@ def answer(argv):
                 raise
             traceback.print_exc()
             status = 1
-        interrupted = isinstance(error, Interrupted)
-        if interrupted:
+        if isinstance(error, Interrupted):
             note(line)
         elif line:
             fail(line)
@@ -48,7 +42,7 @@ def answer(argv):
 
 
 def act(args):
-    """Run the actions in the order of `ACTIONS`."""
+    """Run the actions in the order of `ACTIONS`: training by all workers, the rest by rank 0."""
     prepare_mxnet()
     # Not before the flags are known to be right: MXNet takes seconds to import.
     from cluster.workers import join
@@ -63,12 +57,15 @@ def act(args):
     trained = False
     for name in filter(vars(args).get, ACTIONS):
         try:
-            ACTIONS[name](args, workers)
+            if name in TRAINING:
+                ACTIONS[name](args, workers)
+                trained = True
+            elif workers.leads:
+                ACTIONS[name](args)
         except Interrupted as interrupted:
             if trained and not interrupted.resume:
                 interrupted.kept, interrupted.resume = "what was trained is kept", True
             raise
-        trained |= name in TRAINING
     workers.leave()
 
 
@@ -106,14 +103,10 @@ def train(args, workers, second=False):
     request = Request(
         run, source_run, actions, args.resume, args.given, args.epochs, args.dataset, args.data_dir
     )
-    with planned(request, choose_contexts(args.use_gpu, args.gpus), workers) as plan:
+    contexts = choose_contexts(args.use_gpu, args.gpus)
+    with planned(request, contexts, workers) as plan:
         if plan is not None:
-            train(plan, workers)
-
-
-def rank_0(action):
-    """Let an action be that of rank 0 alone."""
-    return lambda args, workers: action(args) if workers.leads else None
+            train(plan, contexts, workers)
 
 
 def opened(args, wanted=None, prefix=None, **kwargs):
@@ -126,47 +119,47 @@ def opened(args, wanted=None, prefix=None, **kwargs):
     return open_run(run_of(args, prefix), args.given, needs_centers_for=wanted, **kwargs)
 
 
-def data_and_context(args, *trained):
-    """The data for trained runs, and the device."""
-    from learner import choose_contexts
+def data_for(args, *trained):
+    """The data for trained runs."""
     from runs.trained import load_data
 
-    ctx = choose_contexts(args.use_gpu, args.gpus)[0]
-    return load_data(trained, args.dataset, args.data_dir), ctx
+    return load_data(trained, args.dataset, args.data_dir)
 
 
-@rank_0
+def device(args):
+    """The device of an action that needs only one."""
+    from learner import choose_contexts
+
+    return choose_contexts(args.use_gpu, args.gpus)[0]
+
+
 def test(args):
     from evaluation import test
 
     trained = opened(args)
     method = args.given.get("eval_method", trained.method)
     plotting = args.given.get("plotting")
-    test(trained, *data_and_context(args, trained), method, plotting, args.unknown, args.reject)
+    data, ctx = data_for(args, trained), device(args)
+    test(trained, data, ctx, method, plotting, args.unknown, args.reject)
 
 
-@rank_0
 def compare(args):
     from evaluation import compare
 
     trained = [opened(args, prefix=prefix) for prefix in args.compare]
-    compare(trained, *data_and_context(args, *trained), run_of(args).out_dir)
+    compare(trained, data_for(args, *trained), device(args), run_of(args).out_dir)
 
 
-@rank_0
 def predict(args):
     from inference.predict import predict
-    from learner import choose_contexts
 
     limited = args.threshold is not None or args.reject is not None
     trained = opened(args, "--threshold or --reject" if limited else None, tell=note)
     threshold = args.threshold if args.reject is None else trained.threshold(args.reject)
     method = "knn" if limited else args.given.get("eval_method", trained.method)  # a distance
-    ctx = choose_contexts(args.use_gpu, args.gpus)[0]
-    predict(trained, args.predict, ctx, method, args.format, threshold)
+    predict(trained, args.predict, device(args), method, args.format, threshold)
 
 
-@rank_0
 def export(args):
     from inference.export import export
 
@@ -235,14 +228,10 @@ def check_flags(args, error):
 
 def without_effect(args):
     """What to say of flags that were given, but change nothing."""
-    begun = args.train and not args.resume
-    by_center = recipe.EVAL_METHODS[args.given.get("eval_method", "softmax")].needs_centers
-    if begun and not args.given.get("center_loss"):
+    if args.train and not args.resume and not args.given.get("center_loss"):
         for name in ("lmbd", "alpha", "formulation"):
             if name in args.given:
                 yield f"--{name} has no effect without --center_loss"
-    if begun and by_center and args.given.get("alpha") == 0:
-        yield "--alpha 0 leaves the centers where they are initialized, which is no good for knn"
     if args.dataset and args.data_dir:
         yield f"--dataset {args.dataset} has no effect beside --data_dir"
 

@@ -24,13 +24,15 @@ MANY_CLASSES = 5000  # beyond them the pairs of class means are too many for eve
 LOOK_EVERY, MOST_PENDING = 0.3, 64  # seconds, steps
 
 
-def train(plan, workers):
+def train(plan, contexts, workers):
     """Train a run: from scratch, a second time, or from where it was interrupted.
 
     Parameters
     ----------
     plan : runs.plan.Plan
         What is to be trained.
+    contexts : list of mxnet.Context
+        Each batch is split over these devices.
     workers : cluster.workers.Alone or Workers
         Rank 0 evaluates and writes the files.
 
@@ -41,8 +43,7 @@ def train(plan, workers):
     Interrupted
         A signal came.
     """
-    recipe, dataset = plan.recipe, plan.dataset
-    learner = Learner(recipe, dataset.shape, plan.contexts, workers)
+    learner = Learner(plan.recipe, plan.dataset.shape, contexts, workers)
     keeper = Keeper(plan, learner) if workers.leads else None
     if keeper:
         keeper.begin()
@@ -50,7 +51,7 @@ def train(plan, workers):
     for epoch in range(plan.first_epoch, plan.epochs):
         with telling_what_is_kept(plan.run, keeper):
             began = time.perf_counter()
-            losses, sizes = train_epoch(learner, dataset.train, epoch)
+            losses, sizes = train_epoch(learner, plan.dataset.train, epoch)
             if keeper:
                 keeper.finish_epoch(losses, sizes, time.perf_counter() - began)
                 if epoch == plan.first_epoch:
@@ -80,7 +81,6 @@ class Keeper:
         self.run, self.record, self.dataset = plan.run, plan.record, plan.dataset
         self.album = Album(plan.run, plan.record)
         self.finished = plan.first_epoch
-        self.parts = (*SPLITS, "val") if self.dataset.val is not None else tuple(SPLITS)
 
     def begin(self):
         """Give the learner what it starts from, and say what is begun."""
@@ -95,12 +95,11 @@ class Keeper:
             self.draw(self.evaluate())
 
     def evaluate(self):
-        """The `Answers` of the network, by split."""
+        """The `Answers` of the network, by part of the data set."""
         centers, ctx = centers_of(self.learner.center_loss), self.learner.contexts[0]
-        splits = {name: getattr(self.dataset, name) for name in self.parts}
         return {
-            name: classify(self.learner.net, centers, split.images, ctx, self.dataset.classes)
-            for name, split in splits.items()
+            name: classify(self.learner.net, centers, part.images, ctx, self.dataset.classes)
+            for name, part in self.dataset.parts.items()
         }
 
     def finish_epoch(self, losses, sizes, seconds):
@@ -112,8 +111,8 @@ class Keeper:
         means = dict(zip(recipe.losses, losses.sum(axis=0) / sizes.sum()))
         answers = self.evaluate()
         accuracy = {
-            name: accuracies(answers[name], getattr(self.dataset, name).labels)
-            for name in self.parts
+            name: accuracies(answers[name], part.labels)
+            for name, part in self.dataset.parts.items()
         }
         epoch = Epoch(
             epoch=len(record.history),
@@ -122,7 +121,7 @@ class Keeper:
             softmax_loss=means.get("softmax"),
             center_loss=means.get("center"),
             seconds=round(seconds, 6),
-            **{f"{name}_{m}": accuracy[name].get(m) for name in self.parts for m in EVAL_METHODS},
+            **{f"{name}_{m}": by.get(m) for name, by in accuracy.items() for m in EVAL_METHODS},
             **self.clusters(answers),
         )
         self.save(best=record.append(epoch, answers[epoch.chooser].distance))
@@ -171,8 +170,6 @@ def telling_what_is_kept(run, keeper):
             error.kept, error.resume = "rank 0 keeps the finished epochs", True
         elif not keeper.finished:
             error.kept, error.resume = "no epoch is finished yet", not replaced
-        elif not run.resume_params.exists():  # somebody removed the folder meanwhile
-            error.kept = f"{run.resume_params} is not there any more"
         else:
             error.kept = f"{run.prefix} is kept up to epoch {keeper.finished - 1}"
             error.resume = True

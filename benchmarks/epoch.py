@@ -18,7 +18,7 @@ from benchmarks.harness import median, ratio, take_turns
 from process.console import table
 from process.startup import prepare_mxnet
 
-SHARE = 40  # LeNet++ passes over one image of so many: each costs what the one before did
+ONE_IN = 40  # LeNet++ passes over one image of so many: each costs what the one before did
 
 
 def run(smoke):
@@ -34,7 +34,7 @@ def run(smoke):
     sizes, turns = ((512, 256), 1) if smoke else ((60_000, 10_000), 5)
     whole, part = (
         Dataset("repeated", *map(repeated, (digits.train, digits.test), sizes))
-        for sizes in (sizes, [size // (2 if smoke else SHARE) for size in sizes])
+        for sizes in (sizes, [size // (2 if smoke else ONE_IN) for size in sizes])
     )
     contenders = {
         "LeNet++": passes("lenetplus", part),
@@ -43,7 +43,7 @@ def run(smoke):
         "the same with --plotting": epoch(whole, plotting=True),
     }
     seconds = take_turns(contenders, turns)
-    needed = [SHARE * s for s in seconds["LeNet++"]]
+    needed = [ONE_IN * s for s in seconds["LeNet++"]]
     rows = [("LeNet++'s passes", median(needed), "1")]
     for name in list(contenders)[2:]:
         rest = [all_of_it - net for all_of_it, net in zip(seconds[name], seconds["passes"])]
@@ -103,7 +103,7 @@ def epoch(dataset, **flags):
                 began = time.perf_counter()
                 now = Surroundings.now(learner.contexts, learner.workers)
                 record = Record("run", None, learner.recipe, 1, dataset.fingerprint, now)
-                plan = Plan(run, learner.recipe, 1, 0, dataset, learner.contexts, record)
+                plan = Plan(run, learner.recipe, 1, 0, dataset, record)
                 keeper = train.Keeper(plan, learner)
                 keeper.begin()
                 losses, sizes = train.train_epoch(learner, dataset.train, 0)

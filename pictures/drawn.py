@@ -12,7 +12,7 @@ from process.files import read_file, write_atomically
 
 # Which parts of `Dots` the file has for each epoch, as which type, and which only once.
 STACKED = {"points": np.float32, "means": np.float32, "centers": np.float32, "note": str}
-SHARED = ("labels", "classes", "feature_size")
+ONCE = ("labels", "classes", "feature_size")
 
 
 def path_of(run):
@@ -30,7 +30,7 @@ def write_drawn(run, record, drawn):
         every = [parts[split] for parts in drawn.values()]
         for name, kind in STACKED.items():
             arrays[f"{split}_{name}"] = np.array([getattr(dots, name) for dots in every], kind)
-        for name in SHARED:
+        for name in ONCE:
             arrays[f"{split}_{name}"] = np.asarray(getattr(every[0], name), np.int32)
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -71,7 +71,7 @@ def unpack(arrays):
         drawn[epoch] = {
             split: Dots(
                 **{name: loaded[f"{split}_{name}"][i] for name in STACKED},
-                **{name: loaded[f"{split}_{name}"] for name in SHARED},
+                **{name: loaded[f"{split}_{name}"] for name in ONCE},
             )
             for split in SPLITS
         }

@@ -54,7 +54,6 @@ class Plan:
     epochs: int  # how many the run is to have
     first_epoch: int  # the one to begin with
     dataset: Dataset
-    contexts: list  # the devices that each batch is split over, each an mxnet.Context
     record: Optional[Record] = None  # what rank 0 goes on with; None at the others
     source: Optional[Trained] = None  # what a second training starts from, at rank 0
 
@@ -64,20 +63,20 @@ def planned(request, contexts, workers):
     """Decide what is to be trained, for all workers alike, and lock the run meanwhile.
 
     Yields a Plan, or None where all is finished already; raises UserError for anything that the
-    user can mend. Rank 0 of the `workers` decides, on the devices `contexts`.
+    user can mend. Rank 0 of the `workers` decides; each splits its batches over the devices
+    `contexts`.
     """
-    run = request.run
-    with run.locked() if workers.leads else contextlib.nullcontext():
-        plan = decide(request, contexts, workers) if workers.leads else None
-        told = workers.broadcast(plan and announcement(plan, request))
+    with request.run.locked() if workers.leads else contextlib.nullcontext():
+        plan = decide(request, Surroundings.now(contexts, workers)) if workers.leads else None
+        told = workers.broadcast(plan and announcement(plan))
         if told and not workers.leads:
-            plan = follow(told, request, contexts)
+            plan = follow(told, request)
         if plan:
             check_split(plan.dataset.train, plan.recipe, len(contexts), workers.size)
         yield plan
 
 
-def announcement(plan, request):
+def announcement(plan):
     """What other workers must know of a plan, as JSON can hold it."""
     return {
         "recipe": vars(plan.recipe),
@@ -89,17 +88,17 @@ def announcement(plan, request):
     }
 
 
-def follow(told, request, contexts):
+def follow(told, request):
     """The plan of rank 0, with this machine's data."""
     recipe = Recipe(**told["recipe"])
     dataset = load_dataset(told["dataset"], request.data_dir or told["data_dir"], recipe)
     if dataset.fingerprint.sha256 != told["sha256"]:
         raise UserError(f"{dataset.name} has other images or labels here than at rank 0")
-    return Plan(request.run, recipe, told["epochs"], told["first_epoch"], dataset, contexts)
+    return Plan(request.run, recipe, told["epochs"], told["first_epoch"], dataset)
 
 
-def decide(request, contexts, workers):
-    """The plan of rank 0; None where all is finished already."""
+def decide(request, now):
+    """The plan of rank 0, whose `Surroundings` are `now`; None where all is finished already."""
     run = request.run
     try:
         run.recover(run.read_record())
@@ -108,11 +107,11 @@ def decide(request, contexts, workers):
             raise
     record = resumable(request) if request.resume else None
     if record:
-        return resumed(request, record, contexts, workers)
-    return (second if request.source_run else new)(request, contexts, workers)
+        return resumed(request, record, now)
+    return second(request, now) if request.source_run else new(request, now)
 
 
-def resumed(request, record, contexts, workers):
+def resumed(request, record, now):
     """The plan of a run that goes on; None where it is finished."""
     run = request.run
     recorded = {"prepare": record.recipe.prepare, **record.recipe.flags()}
@@ -128,18 +127,18 @@ def resumed(request, record, contexts, workers):
         say(f"{run.prefix}: all {len(record.history)} epochs are finished")
         return None
     dataset, record.data_dir = request.load(recipe, record)
-    record.check_resumable(dataset, Surroundings.now(contexts, workers))
-    return Plan(run, recipe, record.epochs, len(record.history), dataset, contexts, record)
+    record.check_resumable(dataset, now)
+    return Plan(run, recipe, record.epochs, len(record.history), dataset, record)
 
 
-def new(request, contexts, workers):
+def new(request, now):
     """The plan of a new run."""
     recipe = Recipe.merge({**count_classes(request.data_dir), **request.given})
     check_losses(recipe, request)
-    return begun(request, recipe, request.load(recipe), contexts, workers)
+    return begun(request, recipe, request.load(recipe), now)
 
 
-def second(request, contexts, workers):
+def second(request, now):
     """The plan of a second training, which takes the network of the source as it is."""
     source = open_run(request.source_run, request.given, needs_centers_for="--second_train")
     recipe = Recipe.merge(
@@ -147,10 +146,10 @@ def second(request, contexts, workers):
     )
     loaded = request.load(recipe, source.record)
     source.check_data(loaded[0], named=bool(request.dataset or request.data_dir))
-    return begun(request, recipe, loaded, contexts, workers, source)
+    return begun(request, recipe, loaded, now, source)
 
 
-def begun(request, recipe, loaded, contexts, workers, source=None):
+def begun(request, recipe, loaded, now, source=None):
     """The plan of a run that has no epoch yet, on what `Request.load` gave."""
     dataset, data_dir = loaded
     images = len(dataset.train.labels)
@@ -162,10 +161,9 @@ def begun(request, recipe, loaded, contexts, workers, source=None):
     epochs, lr_step = schedule(recipe, images, request.epochs, request.given.get("lr_step"))
     recipe = replace(recipe, lr_step=lr_step)
     origin = source and source.record and source.run.origin(source.record)
-    now = Surroundings.now(contexts, workers)
     prefix, known = request.run.prefix, dataset.fingerprint
     record = Record(prefix, origin, recipe, epochs, known, now, data_dir)
-    return Plan(request.run, recipe, epochs, 0, dataset, contexts, record, source)
+    return Plan(request.run, recipe, epochs, 0, dataset, record, source)
 
 
 def schedule(recipe, images, epochs=None, lr_step=None):
