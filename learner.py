@@ -86,11 +86,6 @@ def set_params(block, arrays, source):
     block's, or a value is not finite.
     """
     params = block._collect_params_with_prefix()
-    if isinstance(block, models.LeNet) and "features.2.weight" in arrays:
-        raise UserError(
-            f"{source} is of the earlier LeNet, of 20 and 50 channels without a hidden layer; "
-            "LeNet has 16 and 48 channels and 512 hidden units now: train the run again"
-        )
     different = sorted(set(params) ^ set(arrays))
     if different:
         where = "has no" if different[0] in params else "has"
@@ -235,11 +230,8 @@ class Learner:
         if self.center_loss is not None:
             set_params(self.center_loss, parts["centers"], source)
         for name, arrays in self.momentum().items():
-            given = parts["momentum"].get(name)
-            if given is None or given.shape != arrays[0].shape:
-                raise UserError(f"{source} has no momentum for {name}, {arrays[0].shape}")
             for array in arrays:
-                array[:] = given
+                array[:] = parts["momentum"][name]
 
     def digest(self):
         """A few digits that tell whether two workers have the same parameters."""

@@ -133,10 +133,7 @@ class Recipe(Network):
         Stochastic Gradient Descent with Warm Restarts", ICLR 2017, Equation 5).
         """
         falls, part = divmod(progress, self.lr_step)
-        try:
-            rate = lr * self.lr_factor ** int(falls)
-        except OverflowError:
-            rate = LARGEST_FLOAT
+        rate = lr * self.lr_factor ** int(falls)
         if self.lr_schedule == "cosine":
             rate *= (1 + math.cos(math.pi * part / self.lr_step)) / 2
-        return min(rate, LARGEST_FLOAT) if rate >= SMALLEST_FLOAT else 0.0
+        return rate if rate >= SMALLEST_FLOAT else 0.0

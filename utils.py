@@ -74,10 +74,8 @@ def classify(net, centers, images, ctx, classes=None):
     found = {"softmax": predicted.astype(np.int64)}
     if centers is None:
         return Answers(features, found, probability, doubt)
-    if classes is None or len(classes) == len(centers):
-        nearest = nearest_center(features, centers)
-    else:
-        nearest = classes[nearest_center(features, centers[classes])].astype(np.int64)
+    classes = np.arange(len(centers)) if classes is None else classes
+    nearest = classes[nearest_center(features, centers[classes])].astype(np.int64)
     distance = np.linalg.norm(features.astype(np.float64) - centers[nearest], axis=1)
     return Answers(features, {**found, "knn": nearest}, probability, doubt, distance)
 

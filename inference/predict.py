@@ -71,13 +71,14 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
 
 def rows(trained, answers, method, threshold):
     """All columns but the path, for each image."""
+    names = trained.names
     for i, found in enumerate(answers.found[method]):
-        name, near = trained.name_of(found), (None, None)
+        name, near = names[found], (None, None)
         if answers.distance is not None:
             distance = float(answers.distance[i])
-            near = (trained.name_of(answers.found["knn"][i]), round(distance, 6))
+            near = (names[answers.found["knn"][i]], round(distance, 6))
             name = UNKNOWN if threshold is not None and distance > threshold else name
-        predicted = trained.name_of(answers.found["softmax"][i])
+        predicted = names[answers.found["softmax"][i]]
         yield (name, round(float(answers.probability[i]), 6), *near, predicted)
 
 

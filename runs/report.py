@@ -30,12 +30,8 @@ def say_how_it_begins(plan, contexts, replaces):
         say(
             f"{plan.epochs} epochs of {steps} steps; the learning rates fall {how} {recipe.lr_step}"
         )
-    on_cpu = contexts[0].device_type == "cpu"
-    if (
-        on_cpu
-        and recipe.model == "lenetplus"
-        and (plan.epochs - plan.first_epoch) * images > MANY_IMAGES
-    ):
+    slow = recipe.model == "lenetplus" and contexts[0].device_type == "cpu"
+    if slow and (plan.epochs - plan.first_epoch) * images > MANY_IMAGES:
         say("LeNet++ takes long on a CPU: --model lenet has a fortieth of its operations")
     if not plan.first_epoch and classes > CLASSES_A_FEATURE * recipe.feature_size:
         say(

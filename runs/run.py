@@ -48,21 +48,9 @@ class Run:
         self.best_params = self.ckpt_dir / f"{prefix}-best.params"
         self.feature_matrix = self.ckpt_dir / f"{prefix}-feature_matrix.params"
         self.resume_params = self.ckpt_dir / f"{prefix}-resume.params"
-
-    @property
-    def onnx(self):
-        """What --export writes."""
-        return self.out_dir / f"{self.prefix}.onnx"
-
-    @property
-    def onnx_facts(self):
-        """What --export writes beside it."""
-        return self.out_dir / f"{self.prefix}.onnx.json"
-
-    @property
-    def folder(self):
-        """Where the frames of the epochs go."""
-        return self.out_dir / self.prefix
+        self.folder = self.out_dir / prefix  # where the frames of the epochs go
+        self.onnx = self.out_dir / f"{prefix}.onnx"  # what --export writes
+        self.onnx_facts = self.out_dir / f"{prefix}.onnx.json"
 
     def picture(self, name):
         return self.out_dir / f"{self.prefix}-{name}"
@@ -79,10 +67,7 @@ class Run:
         names = [self.picture(name).name for name in OUTPUTS]
         # Versions that kept no list of what they wrote wrote a history.
         begun = self.record_path.exists() and self.picture("history.csv").exists()
-        older = names if begun else []
-        if os.path.realpath(self.folder) == os.path.realpath(self.ckpt_dir):
-            older = [*older, self.prefix]  # the user chose it
-        claim(self.out_dir, [self.prefix, *names], older)
+        claim(self.out_dir, [self.prefix, *names], older=names if begun else ())
 
     def exists(self):
         """Whether there is a record, or a network that the program of 2019 left."""
@@ -105,8 +90,9 @@ class Run:
         """
         self.claim()
         make_folder(self.ckpt_dir)
+        locks = self.ckpt_dir / f"{self.prefix}.lock", self.out_dir / f".{self.prefix}.lock"
         with contextlib.ExitStack() as stack:
-            for path in (self.ckpt_dir / f"{self.prefix}.lock", self.pictures_lock):
+            for path in locks:
                 try:
                     lock = stack.enter_context(open(path, "a+b"))
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,10 +105,6 @@ class Run:
                     raise UserError(f"{path} cannot be locked ({error.strerror})") from error
             self.own_pictures(lock)
             yield
-
-    @property
-    def pictures_lock(self):
-        return self.out_dir / f".{self.prefix}.lock"
 
     def own_pictures(self, lock):
         """Note in the lock where the run is whose pictures lie in `out_dir`, unless that is another
@@ -148,8 +130,6 @@ class Run:
             record = Record.from_bytes(read_file(self.record_path))
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise UserError(f"{self.record_path} cannot be read ({error.strerror})") from error
         except OtherVersion as error:
             raise UserError(
                 f"{self.record_path} was written by another version of this program ({error}): "
@@ -219,8 +199,6 @@ class Run:
                 content = read_file(candidate)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                raise UserError(f"{candidate} cannot be read ({error.strerror})") from error
             if record and sha256(content) != wanted:
                 continue
             try:

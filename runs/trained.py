@@ -90,14 +90,11 @@ class Trained(NamedTuple):
                 "training: invert them, or let --prepare mnist find the ink in both"
             )
 
-    def name_of(self, j):
-        names = self.dataset and self.dataset.names
-        return names[j] if names else str(j)
-
     @property
     def names(self):
         """The names of all classes, numbers where they have no others."""
-        return [self.name_of(j) for j in range(self.network.num_classes)]
+        numbers = list(map(str, range(self.network.num_classes)))
+        return (self.dataset and self.dataset.names) or numbers
 
     def threshold(self, reject):
         """See `Record.threshold`."""
@@ -114,26 +111,32 @@ class Trained(NamedTuple):
         the test images are those of training, or the run was trained on a folder that has the name
         of another data set.
         """
-        refuse_trained_images(self.record, dataset)
-        if self.record and not self.record.same_data(dataset):
-            if not named:
-                raise UserError(
-                    f"{self.run.prefix} was trained on a folder {self.dataset.name}, which had "
-                    f"other images or labels than {self.record.data_dir or 'the data set'} has: "
-                    "say with --data_dir where it is"
-                )
-            theirs = dataset.names or list(map(str, range(self.network.num_classes)))
-            if self.names != theirs:
-                raise UserError(
-                    f"{self.run.prefix} was trained on the classes {', '.join(self.names)}, and "
-                    f"{dataset.name} has {', '.join(theirs)}: choose another --data_dir or --prefix"
-                )
-            warn(
-                f"{self.run.prefix} was trained on {self.dataset.name}, and is now used "
-                f"on other data: {dataset.name}"
+        prefix = self.run.prefix
+        if self.record is None or self.record.same_data(dataset):
+            return
+        if self.dataset.sha256 == mnist.FINGERPRINT and dataset.name == "mnist5k":
+            raise UserError(
+                f"{prefix} was trained on MNIST, whose training set has all images of mnist5k: "
+                f"no test could be made with them. {mnist.MNIST.where_it_goes()}"
             )
-            unlike = self.count_unlike(dataset.test.images)
-            self.warn_of_unlike(unlike, f"test images of {dataset.name}")
+        if not named:
+            raise UserError(
+                f"{prefix} was trained on a folder {self.dataset.name}, which had other images or "
+                f"labels than {self.record.data_dir or 'the data set'} has: say with --data_dir "
+                "where it is"
+            )
+        theirs = dataset.names or list(map(str, range(self.network.num_classes)))
+        if self.names != theirs:
+            raise UserError(
+                f"{prefix} was trained on the classes {', '.join(self.names)}, and {dataset.name} "
+                f"has {', '.join(theirs)}: choose another --data_dir or --prefix"
+            )
+        warn(
+            f"{prefix} was trained on {self.dataset.name}, and is now used on other data: "
+            f"{dataset.name}"
+        )
+        unlike = self.count_unlike(dataset.test.images)
+        self.warn_of_unlike(unlike, f"test images of {dataset.name}")
 
     def copy_to(self, net, center_loss=None):
         """Put the network and the centers into blocks."""
@@ -228,16 +231,6 @@ def choose_data(dataset, data_dir, *records):
         f"{prefix} was trained on {name}{missing}: say with --data_dir where that is, or what else "
         "is to be used"
     )
-
-
-def refuse_trained_images(record, dataset):
-    """Raise UserError where the test set is made of images that a run was trained on."""
-    trained_on = record and record.dataset.sha256
-    if trained_on == mnist.FINGERPRINT and dataset.name == "mnist5k":
-        raise UserError(
-            f"{record.prefix} was trained on MNIST, whose training set has all images of mnist5k: "
-            f"no test could be made with them. {mnist.MNIST.where_it_goes()}"
-        )
 
 
 def load_data(trained, dataset, data_dir):
