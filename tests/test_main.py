@@ -6,6 +6,7 @@ import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import imageio.v3 as iio
 import mxnet as mx
@@ -18,7 +19,8 @@ import main
 import utils
 from models import LeNet
 from process import cores, startup
-from recipe import FORMULATIONS, Network
+from process.errors import UserError
+from recipe import Network
 from runs.run import Run
 from runs.trained import open_run
 
@@ -45,11 +47,10 @@ SEED_COMMANDS = """
 def test_the_three_commands(tmp_path):
     """Without any flag beyond those that make it quick, in processes of their own."""
     quick = ("--dataset", "mnist5k")
-    done = run("--train", "--center_loss", *quick, *QUICK, cwd=tmp_path)
-    assert done.status == 0 and done.err == "", done.err
-    assert re.search(EPOCH_LINE.format(0), done.out, re.MULTILINE)
-    done = run("--second_train", *quick, *QUICK[2:], cwd=tmp_path)
-    assert done.status == 0 and done.err == "", done.err
+    for flags in (("--train", "--center_loss", *QUICK), ("--second_train", *QUICK[2:])):
+        done = run(*flags, *quick, cwd=tmp_path)
+        assert done.status == 0 and done.err == "", done.err
+        assert re.search(EPOCH_LINE.format(0), done.out, re.MULTILINE)
     for prefix in ("center-loss", "center-loss-second"):
         done = run("--test", "--eval_method", "knn", "--prefix", prefix, *quick, cwd=tmp_path)
         assert done.status == 0 and done.err == "", done.err
@@ -119,13 +120,24 @@ def test_second_train_moves_neither_centers_nor_classifier(trained, tmp_path):
 
 @pytest.mark.slow
 def test_best_is_the_epoch_of_highest_accuracy_by_the_chosen_method(cli):
-    for method in ("softmax", "knn"):
-        done = cli(
-            "--train", "--center_loss", "--test", "--data_dir", "digits", "--model", "lenet",
-            "--epochs", 4, "--eval_method", method,
-        )  # fmt: skip
-        best = max(float(row[f"test_{method}"]) for row in read_history(".", "center-loss"))
-        assert f"Test_acc: {best:.4f}" in done.out
+    done = cli(
+        "--train", "--center_loss", "--test", "--data_dir", "digits", "--model", "lenet",
+        "--epochs", 4, "--eval_method", "knn",
+    )  # fmt: skip
+    best = max(float(row["test_knn"]) for row in read_history(".", "center-loss"))
+    assert f"Test_acc: {best:.4f}" in done.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [["--feature_size", 1], ["--feature_size", 3], ["--no_bias"]])
+def test_other_networks_are_trained_tested_and_drawn(cli, flags):
+    quick = ("--data_dir", "digits", *QUICK, "--plotting")
+    assert cli("--train", "--center_loss", "--second_train", *quick, *flags).status == 0
+    test = ("--test", "--eval_method", "knn", "--plotting", "--data_dir", "digits", "--prefix")
+    for prefix in ("center-loss", "center-loss-second"):
+        done = cli(*test, prefix)
+        assert done.status == 0 and f"Feature map: output/{prefix}-test.png" in done.out, done.err
+        assert_dots(iio.imread(f"output/{prefix}-test.png", mode="RGB"))
 
 
 @pytest.mark.slow
@@ -153,13 +165,18 @@ def test_pictures(cli, tmp_path):
     for split in ("train", "test"):
         for epoch in range(3):
             frame = iio.imread(output / "center-loss" / f"{split}-epoch-{epoch}.png", mode="RGB")
-            assert frame.shape == (640, 640, 3)
-            assert (np.ptp(frame.astype(int), axis=2) > 60).sum() > 300  # coloured dots
+            assert_dots(frame)
         frames = iio.imread(output / f"center-loss-{split}.gif", index=None)
         assert frames.shape[0] == 3
         assert all((a != b).any() for a, b in zip(frames, frames[1:]))
     assert iio.imread(output / "center-loss-curves.png").std() > 10
     assert len(read_history(tmp_path, "center-loss")) == 3
+
+
+def assert_dots(picture):
+    """A feature map has dots in colours."""
+    assert picture.shape == (640, 640, 3)
+    assert (np.ptp(picture.astype(int), axis=2) > 60).sum() > 300
 
 
 @pytest.mark.slow
@@ -195,51 +212,11 @@ def test_compare(cli, tmp_path):
     assert not list(tmp_path.glob("ckpt/new*"))  # that was found before the training
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_a_test_draws_the_test_set_and_the_centers(cli, tmp_path, size):
-    quick = ("--data_dir", "digits", *QUICK, "--feature_size", size)
-    assert cli("--train", "--center_loss", *quick).status == 0
-    pictures = []
-    for method in ("softmax", "knn"):
-        done = cli("--test", "--plotting", "--eval_method", method, "--data_dir", "digits")
-        assert done.status == 0 and "Feature map: output/center-loss-test.png" in done.out
-        pictures.append(iio.imread(tmp_path / "output" / "center-loss-test.png", mode="RGB"))
-    dark = [(np.ptp(one.astype(int), axis=2) > 60).sum() for one in pictures]
-    assert pictures[0].shape == (640, 640, 3) and min(dark) > 300
-    assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
-    assert (
-        cli("--test", "--plotting", "--prefix", "softmax-loss", "--data_dir", "digits").status == 0
-    )
-    assert (tmp_path / "output" / "softmax-loss-test.png").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("flags", [["--feature_size", 1], ["--feature_size", 3], ["--no_bias"]])
-def test_other_networks_are_trained_tested_and_drawn(cli, flags):
-    quick = ("--data_dir", "digits", *QUICK, "--plotting")
-    assert cli("--train", "--center_loss", "--second_train", *quick, *flags).status == 0
-    for prefix in ("center-loss", "center-loss-second"):
-        done = cli("--test", "--eval_method", "knn", "--prefix", prefix, "--data_dir", "digits")
-        assert done.status == 0, done.err
-
-
-@pytest.mark.slow
-def test_formulations_differ(cli):
-    losses = set()
-    for formulation in FORMULATIONS:
-        flags = ("--data_dir", "digits", *QUICK, "--lmbd", 0.1, "--formulation", formulation)
-        assert cli("--train", "--center_loss", *flags).status == 0
-        losses.add(read_history(".", "center-loss")[0]["center_loss"])
-    assert len(losses) == len(FORMULATIONS)
-
-
 @pytest.mark.parametrize(
     "flags, words",
     [
         ("--train --lmbd 2", "--lmbd has no effect without --center_loss"),
         ("--train --formulation paper", "--formulation has no effect without --center_loss"),
-        ("--train --center_loss --alpha 0 --eval_method knn", "--alpha 0 leaves the centers"),
         ("--test --dataset mnist --data_dir digits", "--dataset mnist has no effect"),
         ("--train --center_loss --lmbd 2 --alpha 0", None),
         ("--second_train --lmbd 1 --alpha 0.5", None),  # two commands of 2019
@@ -295,16 +272,6 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
     assert float(read_history(".", "center-loss")[0]["test_knn"]) == pytest.approx(wanted)
     done = cli("--test", "--eval_method", "knn", *flags[:2])
     assert f"Test_acc: {wanted:.4f}" in done.out
-    done = cli("--compare", "center-loss", *flags[:2])
-    assert f"| {wanted:.4f} | 0 |" in done.out.split("test set")[1]
-    # The run knows its classes, so the rule holds on other data too.
-    (tmp_path / "others").mkdir()
-    for part in ("images-idx3-ubyte", "labels-idx1-ubyte.gz"):
-        content = (tmp_path / "digits" / f"t10k-{part}").read_bytes()
-        for name in ("train", "t10k"):
-            (tmp_path / "others" / f"{name}-{part}").write_bytes(content)
-    done = cli("--test", "--eval_method", "knn", "--data_dir", "others")
-    assert f"Test_acc: {wanted:.4f}" in done.out and "other data: others" in done.err
 
 
 # --- bad input ---------------------------------------------------------------------------------
@@ -326,7 +293,6 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--train --gpus 0:1", "--gpus: '0:1' is not a list of GPUs such as 0,1"),
         ("--train --epochs 1.5", "--epochs: invalid whole number value: '1.5'"),
         ("--train --epochs 0", "--epochs: 0 is not between 1"),
-        ("--train --epochs two", "--epochs: invalid whole number"),
         ("--train --batch_size -1", "--batch_size"),
         ("--train --lr 0", "--lr: 0 is not a finite number above 0"),
         ("--train --lr nan", "--lr"),
@@ -334,11 +300,6 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--train --lmbd inf", "--lmbd"),
         ("--train --momentum 1", "--momentum"),
         ("--train --alpha 1e300", "--alpha: 1e300 is not between 1e-37 and 1e+38"),
-        ("--train --alpha 1e-50", "--alpha: 1e-50 is not between"),
-        ("--train --lr 1e39", "--lr: 1e39 is not between"),
-        ("--train --wd 1e39", "--wd: 1e39 is not between"),
-        ("--train --lmbd 1e39", "--lmbd: 1e39 is not between"),
-        ("--train --momentum 1e-50", "--momentum: 1e-50 is not between"),
         ("--train --lr_factor 1e-50", "--lr_factor: 1e-50 is not between"),
         ("--train --num_classes 1", "--num_classes"),
         ("--train --feature_size 0", "--feature_size"),
@@ -347,7 +308,6 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--train --seed -1", "--seed"),
         ("--train --use_gpu maybe", "--use_gpu: 'maybe' is neither True nor False"),
         ("--train --gpus 0,0", "--gpus: 0,0 names a GPU twice"),
-        ("--train --gpus x", "--gpus"),
         ("--train --model resnet", "--model"),
         ("--train --formulation other", "--formulation"),
         ("--train --dataset cifar", "--dataset"),
@@ -372,8 +332,10 @@ def test_an_empty_or_overlong_prefix_is_refused(cli):
 
 
 def test_missing_checkpoints(cli):
+    folder = str(Path("elsewhere").absolute())
     for flags in (["--test"], ["--second_train"], ["--test", "--eval_method", "knn"]):
-        assert_one_line(cli(*flags, "--prefix", "mine"), "mine-best.params is missing")
+        done = cli(*flags, "--prefix", "mine", "--ckpt_dir", "elsewhere")
+        assert_one_line(done, "mine-best.params is missing", f"this is {folder}")
 
 
 def test_a_softmax_only_run_has_no_centers(cli, monkeypatch):
@@ -425,18 +387,6 @@ def test_checkpoints_of_2019_have_no_record(trained, tmp_path):
     assert_one_line(trained(*flags, "--model", "lenet"), "feature matrix")
 
 
-def test_a_checkpoint_of_the_earlier_lenet_is_refused(trained, tmp_path):
-    layers = {"features.0": (20, 1, 5, 5), "features.2": (50, 20, 5, 5), "features.5": (2, 800)}
-    shapes = {f"{name}.weight": shape for name, shape in layers.items()}
-    shapes.update({f"{name}.bias": shape[:1] for name, shape in layers.items()})
-    shapes.update({"output.weight": (10, 2), "output.bias": (10,)})
-    arrays = {name: mx.nd.zeros(shape) for name, shape in shapes.items()}
-    (tmp_path / "ckpt" / "center-loss.json").unlink()
-    mx.nd.save(str(tmp_path / "ckpt" / "center-loss-best.params"), arrays)
-    done = trained("--test", "--data_dir", "digits", "--model", "lenet")
-    assert_one_line(done, "center-loss-best.params is of the earlier LeNet", "train the run again")
-
-
 def test_gluon_itself_loads_the_checkpoints(trained, tmp_path):
     net = LeNet()
     net.load_parameters(str(tmp_path / "ckpt" / "center-loss-best.params"))
@@ -485,18 +435,10 @@ def test_openmp_gets_the_physical_cores_unless_the_user_chose(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     startup.use_physical_cores()
     assert startup.os.environ["OMP_NUM_THREADS"] == str(cores.physical_cores())
-
-
-@pytest.mark.parametrize("threads", ["2,1", "\u0662", "0", ""])
-def test_threads_that_mxnet_dies_of_are_one_line(tmp_path, threads):
-    env = {**startup.os.environ, "OMP_NUM_THREADS": threads}
-    done = run("--train", *QUICK, cwd=tmp_path, env=env)
-    assert_one_line(done, "OMP_NUM_THREADS is", "whole number above 0")
-
-
-def test_where_a_run_was_looked_for_is_said(cli, tmp_path):
-    done = cli("--test", "--prefix", "mine", "--ckpt_dir", "elsewhere")
-    assert_one_line(done, "elsewhere/mine-best.params is missing", str(tmp_path / "elsewhere"))
+    for threads in ("2,1", "\u0662", "0", ""):  # which MXNet dies of
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        with pytest.raises(UserError, match="OMP_NUM_THREADS is .* whole number above 0"):
+            startup.use_physical_cores()
 
 
 def test_a_folder_may_have_the_name_of_a_data_set(cli, tmp_path):
@@ -510,10 +452,7 @@ def test_a_folder_may_have_the_name_of_a_data_set(cli, tmp_path):
     assert done.status == 0 and "is now used on other data" in done.err
 
 
-def test_home_may_be_written_as_a_tilde(cli, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "digits").rename(tmp_path / "home")
-    folders = [f"--{name}=~/{name}" for name in ("ckpt_dir", "out_dir")]
-    assert cli("--train", "--data_dir=~", *folders, *QUICK).status == 0
-    assert list(tmp_path.glob("home/ckpt_dir/*.json")) and list(tmp_path.glob("home/out_dir/*.csv"))
-    assert not (tmp_path / "~").exists()
+def test_home_may_be_written_as_a_tilde(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    args = main.parse(["--train", "--data_dir=~", "--ckpt_dir=~/a", "--out_dir=~/b"])
+    assert (args.data_dir, args.ckpt_dir, args.out_dir) == ("/home/me", "/home/me/a", "/home/me/b")

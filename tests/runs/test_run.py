@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from helpers import CAN_EXPORT, ROOT, assert_one_line
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.dataset import Fingerprint
@@ -62,12 +62,9 @@ def test_damaged_parameters_are_refused_or_read(data, written):
         assert sum(array.nbytes for array in read.values()) <= len(content)
 
 
-@settings(max_examples=200, deadline=None)
-@given(content=st.binary(max_size=200))
-@example(content=b"\x12\x01" + b"\0" * 14 + b"\xff" * 8)
-def test_any_bytes_are_refused(content):
-    with pytest.raises(ValueError):
-        params.unpack(content)
+def test_a_header_that_promises_more_than_there_is_is_refused():
+    with pytest.raises(ValueError, match="truncated"):
+        params.unpack(b"\x12\x01" + b"\0" * 14 + b"\xff" * 8)
 
 
 @pytest.mark.parametrize("kind", ["float64", "int32", "uint8"])
