@@ -40,9 +40,11 @@ def answer_flags(name, doc, work):
     answer(name, lambda: doc if asked else work(flags))
 
 
-def run_main(*flags):
-    """Run `main.py` as a user does, and end as it does where it fails."""
-    with subprocess.Popen([sys.executable, MAIN, *map(str, flags)]) as process:
+def run_main(*flags, control=None):
+    """Run `main.py` as a user does, or one of `experiments.controls` in its place, and end as it
+    does where it fails."""
+    program = ["-m", "experiments.controls", control] if control else [MAIN]
+    with subprocess.Popen([sys.executable, *program, *map(str, flags)]) as process:
         before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while process.returncode is None:
             with contextlib.suppress(KeyboardInterrupt):  # it has had that too, and ends

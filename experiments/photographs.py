@@ -1,8 +1,8 @@
 """Draw digits as people photograph them: strokes on paper in six kinds, and paper without ink.
 
 `python -m experiments.photographs FOLDER` writes 120 pictures as FOLDER/test/<digit>/*.jpg, as many
-as `main.py --test` needs beside them in FOLDER/train, and 100 without ink as FOLDER-empty/*.jpg. It
-works offline.
+as `main.py --test` needs beside them in FOLDER/train, and 100 without ink as FOLDER-empty/*.jpg.
+FOLDER-examples.png has four of them, and below each what a network gets. It works offline.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from datasets.digits import prepare
 from experiments import answer
 from process.files import make_folder
 
@@ -117,6 +118,21 @@ def photograph(kind, digit, seed, size=None):
     return image if kind == "field" else image.filter(ImageFilter.GaussianBlur(max(size) / 1500))
 
 
+def examples():
+    """Four of the pictures, and below each what a network gets: one image."""
+    shown = (("phone", 3), ("ruled", 5), ("pencil", 8), ("tight", 2))
+    side, gap = 168, 24
+    sheet = Image.new("RGB", ((side + gap) * len(shown) - gap, 2 * side + gap), "white")
+    for i, (kind, digit) in enumerate(shown):
+        picture = photograph(kind, digit, 5000 + digit)
+        pixels = Image.fromarray(prepare(picture.convert("L")).pixels)
+        picture.thumbnail((side, side))
+        left = i * (side + gap)
+        sheet.paste(picture, (left + (side - picture.width) // 2, 0))
+        sheet.paste(pixels.resize((side, side), Image.Resampling.NEAREST), (left, side + gap))
+    return sheet
+
+
 def write(folder):
     """Write all pictures; raises UserError where that fails."""
     for part, first, count in (("test", 5000, 2), ("train", 6000, 1)):
@@ -126,7 +142,9 @@ def write(folder):
                 for i in range(count):
                     picture = photograph(kind, digit, first + 10 * i + digit)
                     picture.save(folder / part / f"{digit}" / f"{kind}-{i}.jpg", quality=88)
-    empty = Path(f"{os.path.abspath(folder)}-empty")
+    beside = os.path.abspath(folder)
+    examples().save(f"{beside}-examples.png")
+    empty = Path(f"{beside}-empty")
     make_folder(empty)
     for i in range(100):
         kind = KINDS[i % len(KINDS)]

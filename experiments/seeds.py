@@ -5,7 +5,7 @@ seeds 0 to SEEDS - 1, one after the other. The first run has the very prefix, an
 trains; the others have `-seed-1` and so on after it. What is finished already is not trained again,
 and what was interrupted goes on. The table has the mean and the standard deviation (that of a
 sample, divided by SEEDS - 1) of the accuracies, first in the last epoch of each seed, then in its
-best one.
+best one. `--control`, which comes before SEEDS, names one of `experiments.controls`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import statistics
 import main
 from datasets.dataset import SPLITS
 from experiments import answer, read_alike, run_main
+from experiments.controls import CHANGES, SUFFIXES
 from process.arguments import whole
 from process.console import table
 from process.errors import UserError
@@ -33,7 +34,7 @@ def prefix_of(prefix, seed):
     return f"{prefix}-seed-{seed}" if seed else prefix
 
 
-def train(seeds, flags):
+def train(seeds, flags, control=None):
     """Train what is not trained yet; returns the table."""
     args = main.parse(flags)
     if not (args.train or args.second_train):
@@ -42,12 +43,12 @@ def train(seeds, flags):
         raise UserError("the seeds are chosen here: leave --seed out")
     prefixes = [prefix_of(args.prefix, seed) for seed in range(seeds)]
     for seed, prefix in enumerate(prefixes):
-        run_main(*flags, f"--prefix={prefix}", "--seed", seed, "--resume")
+        run_main(*flags, f"--prefix={prefix}", "--seed", seed, "--resume", control=control)
     prepare_mxnet()
     from runs.run import Run
 
     rows = []
-    for asked, suffix in ((args.train, ""), (args.second_train, "-second")):
+    for asked, suffix in ((args.train, ""), (args.second_train, SUFFIXES.get(control, "-second"))):
         if asked:
             runs = [Run(f"{prefix}{suffix}", args.ckpt_dir, args.out_dir) for prefix in prefixes]
             rows.extend(rows_of(read_alike(runs, "seed")))
@@ -79,6 +80,7 @@ def spread_of(values):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m experiments.seeds", description=__doc__)
     parser.add_argument("seeds", type=whole(1, 1000))
+    parser.add_argument("--control", choices=CHANGES)
     parser.add_argument("flags", nargs=argparse.REMAINDER, help="those of main.py")
     args = parser.parse_args()
-    answer("seeds", train, args.seeds, args.flags)
+    answer("seeds", train, args.seeds, args.flags, args.control)

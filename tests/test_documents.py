@@ -17,6 +17,7 @@ from helpers import ROOT, mnist5k
 import evaluation
 import main
 from experiments import lambdas, seeds
+from experiments.controls import SUFFIXES
 from recipe import Network, Recipe
 from runs import report
 from runs import run as runs
@@ -47,7 +48,7 @@ ROW = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){7}) \|$", re.MULTILINE)
 # run, training set | class prediction | KNN | tightness
 TRAINED = re.compile(r"^\| ([\w.-]+)((?: \| [\d.]+| \| -){3}) \|$", re.MULTILINE)
 COMMAND = re.compile(r"^\| ([\w.-]+) \| `python main.py (.+?)` \|", re.MULTILINE)
-SEEDS = re.compile(r"^python -m experiments\.seeds (\d+) (.+)$", re.MULTILINE)
+SEEDS = re.compile(r"^python -m experiments\.seeds(?: --control (\S+))? (\d+) (.+)$", re.MULTILINE)
 LAMBDAS = re.compile(r"^python -m experiments\.lambdas (.+)$", re.MULTILINE)
 ROWS = ROW.findall(MEASURED[0])
 COMMANDS = COMMAND.findall(MEASURED[0])
@@ -80,7 +81,7 @@ def test_every_command_is_one_that_the_program_takes(page):
             elif words[:2] == ["python", "-m"]:
                 assert importlib.util.find_spec(words[2]), part
                 if words[2] == "experiments.seeds":
-                    main.parse(words[4:])
+                    main.parse(words[6 if words[3] == "--control" else 4 :])
                 elif words[2] == "experiments.lambdas":
                     main.parse([*lambdas.FLAGS, *words[3:]])
 
@@ -266,15 +267,16 @@ def recipe_of(args, **given):
 
 def runs_of_seeds():
     """Of each command that trains several seeds its flags, and the prefixes of what it trains."""
-    for count, flags in SEEDS.findall(TEXTS[RESULTS[0]]):
+    for control, count, flags in SEEDS.findall(MEASURED[0]):
         args = main.parse(shlex.split(flags))
+        suffix = SUFFIXES.get(control, "-second") * args.second_train
         prefixes = [seeds.prefix_of(args.prefix, seed) for seed in range(int(count))]
-        yield args, [f"{prefix}{'-second' * args.second_train}" for prefix in prefixes]
+        yield args, [f"{prefix}{suffix}" for prefix in prefixes]
 
 
-@pytest.mark.parametrize("page", RESULTS)
-def test_the_spread_is_that_of_the_records(page):
-    assert SEEDS.search(TEXTS[page])
+@pytest.mark.parametrize("text", MEASURED, ids=("en", "zh"))
+def test_the_spread_is_that_of_the_records(text):
+    assert SEEDS.search(text)
     for args, prefixes in runs_of_seeds():
         records = [record_of(prefix) for prefix in prefixes]
         for seed, record in enumerate(records):
@@ -282,26 +284,29 @@ def test_the_spread_is_that_of_the_records(page):
             assert len(record.history) == record.epochs
             assert record.dataset.name == "mnist"
         for row in seeds.rows_of(records):
-            assert f"| {' | '.join(map(str, row))} |\n" in TEXTS[page]
+            assert f"| {' | '.join(map(str, row))} |\n" in text
 
 
 def runs_of_lambdas():
     """The flags of the command that trains several weights, and what it trains by the weight."""
     (flags,) = LAMBDAS.findall(TEXTS[LABS[0]])
     args = main.parse([*lambdas.FLAGS, *shlex.split(flags)])
-    return args, {lmbd: lambdas.prefix_of(args.prefix, lmbd) for lmbd in lambdas.LAMBDAS}
+    return args, lambdas.prefixes_of(args)
 
 
 @pytest.mark.parametrize("page", LABS)
 def test_the_weights_are_those_of_the_records(page):
     args, prefixes = runs_of_lambdas()
-    for lmbd, prefix in prefixes.items():
-        record = record_of(prefix)
-        assert record.dataset.name == "mnist" and record.epochs == args.epochs
-        assert record.recipe == Recipe.merge({**args.given, "lmbd": lmbd})
-        last = record.history[-1]
-        row = f"| {lmbd} | {last.test_softmax:.4f} | {last.test_knn:.4f} | "
-        assert f"\n{row}" in TEXTS[page]
+    for lmbd, names in prefixes.items():
+        records = [record_of(prefix) for prefix in names]
+        for seed, record in enumerate(records):
+            assert record.dataset.name == "mnist"
+            recipe = recipe_of(args, seed=seed, lmbd=lmbd)
+            assert (record.recipe, record.epochs) == scheduled(recipe, args)
+        last = [record.history[-1] for record in records]
+        columns = ([getattr(epoch, name) for epoch in last] for name in lambdas.COLUMNS)
+        row = (f"{lmbd}", *map(seeds.spread_of, columns))
+        assert f"\n| {' | '.join(row)} |\n" in TEXTS[page]
 
 
 @pytest.mark.parametrize("text", MEASURED, ids=("en", "zh"))
@@ -322,7 +327,7 @@ def test_what_is_shipped_is_what_pages_need():
     records = {path.stem for path in runs.SHIPPED.glob("*.json")} - {"best.onnx"}
     spread = {prefix for _, prefixes in runs_of_seeds() for prefix in prefixes}
     lines = {prefix for prefix, _ in COMMANDS}
-    assert records == lines | spread | set(runs_of_lambdas()[1].values())
+    assert records == lines | spread | set(sum(runs_of_lambdas()[1].values(), []))
 
 
 @pytest.mark.parametrize("prefix", SHIPPED)
