@@ -2,14 +2,13 @@
 
 Three ways to write it, all with the same loss: this program's (row-sparse gradients; n_j from the
 labels of the batch), the Parameter of `ParameterCenterLoss`, and the matrix of the distances to
-all centers. Memory is measured in processes that train nothing else.
+all centers.
 """
 
 import functools
-import sys
 import time
 
-from benchmarks.harness import Child, answer, median, ratio, take_turns
+from benchmarks.harness import median, ratio, take_turns
 from process.console import table
 from process.startup import prepare_mxnet
 
@@ -37,7 +36,7 @@ def run(smoke):
     growth = ratio(ours[most, 128], ours[10, 128])
     return (
         f"{turns} turns of 20 steps (fewer where a step is slow).\n\n{table(header, rows)}\n\n"
-        f"A step at {most:,} x 128 costs {growth} times the step at 10 x 128.\n\n{memory(most)}"
+        f"A step at {most:,} x 128 costs {growth} times the step at 10 x 128."
     )
 
 
@@ -95,30 +94,3 @@ def stepper(make, num_classes, feature_size, steps=20):
         return (time.perf_counter() - began) / steps
 
     return some_steps
-
-
-def memory(num_classes):
-    """What a process holds more with `num_classes` centers than with 10, beside the centers."""
-    held = []
-    for size in (10, num_classes):
-        with Child("benchmarks.centers", size) as child:
-            held.append(child())
-    centers = 4 * (num_classes - 10) * 128
-    return (
-        f"Memory of a process that makes such steps with {num_classes:,} x 128 centers: "
-        f"{(held[1] - held[0]) / 2**20:.0f} MiB more than with 10 x 128; the centers are "
-        f"{centers / 2**20:.0f} MiB of that."
-    )
-
-
-if __name__ == "__main__":
-    import psutil
-
-    prepare_mxnet()
-    step = stepper(kinds()["ours"], int(sys.argv[1]), 128)
-
-    def held():
-        step()
-        return psutil.Process().memory_info().rss
-
-    answer(held)

@@ -1,15 +1,12 @@
 """Training throughput: LeNet++ and LeNet, batch 128
 
 Each turn of this program is an evaluation and then an epoch, as main.py runs them. The same images
-go through the bare passes, through a loop like that of 2019, and through PyTorch; first alone,
-then beside a process that keeps one core busy.
+go through the bare passes, through a loop like that of 2019, and through PyTorch.
 """
 
 import contextlib
 import importlib.util
 import os
-import subprocess
-import sys
 
 from benchmarks.harness import Child, median, ratio, take_turns
 from process.console import table
@@ -26,7 +23,6 @@ LOOPS = {
     "torch-channels-last": "PyTorch, channels_last",
     "torch-compile": "PyTorch, torch.compile",
 }
-BUSY = ("ours", "torch-channels-last")
 IMAGES = {"lenetplus": 1280, "lenet": 25_600}
 CALLED = {"lenetplus": "LeNet++", "lenet": "LeNet"}
 
@@ -38,14 +34,11 @@ def run(smoke):
     for model in CALLED:
         images = 128 if smoke else IMAGES[model]
         names = [name for name in loops if (model, name) != ("lenet", "2019")]
-        parts.append(compare(model, names, images, turns, "alone"))
-        with a_busy_core():
-            names = [name for name in BUSY if name in loops]
-            parts.append(compare(model, names, images // 2, turns, "beside a busy process"))
+        parts.append(compare(model, names, images, turns))
     return "\n\n".join(parts) + "\n\nPyTorch is not installed." * (not has_torch)
 
 
-def compare(model, names, images, turns, where):
+def compare(model, names, images, turns):
     """A table of throughputs."""
     with contextlib.ExitStack() as stack:
         contenders = {}
@@ -57,18 +50,8 @@ def compare(model, names, images, turns, where):
         seconds = take_turns(contenders, turns)
     rates = {name: [images / s for s in values] for name, values in seconds.items()}
     rows = [(LOOPS[name], median(rates[name]), ratio(rates["ours"], rates[name])) for name in names]
-    text = table((f"{CALLED[model]}, {where}", "images/s", "ours / this"), rows)
+    text = table((CALLED[model], "images/s", "ours / this"), rows)
     if "parameter" in seconds:
         times = ratio(seconds["parameter"], seconds["bare"], digits=4)
         text += f"\n\nThe bare loop's step takes {times} times as long with a Parameter."
     return f"{images} images a turn, {turns} turns.\n\n{text}"
-
-
-@contextlib.contextmanager
-def a_busy_core():
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
