@@ -3,7 +3,8 @@
 `python -m experiments.trajectories RUN ...` draws a panel for each run, which `main.py` trained
 with --plotting and two features, as `trajectories.png` in --out_dir. A thin line with dots is the
 way of a class's mean in the training set, an epoch a dot; a thick line that ends in a cross is that
-of its center.
+of its center. The table says how near to the origin a class has come in the end: the smallest
+distance of a class's mean from it over the mean of these distances, which is 1 on a perfect ring.
 """
 
 import argparse
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from experiments import answer
 from process import arguments
+from process.console import table
 from process.errors import UserError
 from process.startup import prepare_mxnet
 
 
 def draw(args):
-    """Draw the runs; returns where."""
+    """Draw the runs; returns the table, and where the picture is."""
     prepare_mxnet()
     from process.files import write_atomically
     from runs.run import Run
@@ -24,7 +26,16 @@ def draw(args):
     panels = {prefix: ways(Run(prefix, args.ckpt_dir, args.out_dir)) for prefix in args.runs}
     path = Path(args.out_dir, "trajectories.png")
     write_atomically(path, picture(panels))
-    return f"Picture: {path}"
+    rows = [(prefix, f"{nearest_to_origin(epochs):.2f}") for prefix, epochs in panels.items()]
+    return f"{table(('run', 'smallest / mean distance'), rows)}\nPicture: {path}"
+
+
+def nearest_to_origin(epochs):
+    """The smallest distance of a class's last mean from the origin over the mean distance."""
+    import numpy as np
+
+    distances = np.linalg.norm(epochs[-1, 1], axis=1)
+    return distances.min() / distances.mean()
 
 
 def ways(run):
