@@ -45,19 +45,19 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, reject=Non
     reject : float, optional
         The fraction of the test images that may be refused with them.
     """
-    run, words = trained.run, EVAL_METHODS[method].words
+    run, words, labels = trained.run, EVAL_METHODS[method].words, dataset.test.labels
     if plotting:
         run.claim()
     loaded = trained.on(ctx, dataset.shape)
     began = time.perf_counter()
     answers = loaded.answer(dataset.test.images)
-    accuracy = accuracies(answers, dataset.test.labels)
+    accuracy = accuracies(answers, labels)
     seconds = time.perf_counter() - began
     say(f"{run.best_params} on {dataset.name}, by {words}")
     say(f"Test_acc: {accuracy[method]:.4f}, Elapsed_time: {seconds:.6f} s")
-    if is_uneven(dataset.train.labels) or is_uneven(dataset.test.labels):
-        right = answers.found[method] == dataset.test.labels
-        of_class = [right[dataset.test.labels == j].mean() for j in np.unique(dataset.test.labels)]
+    found = answers.found[method]
+    if is_uneven(dataset.train.labels) or is_uneven(labels):
+        of_class = [np.mean(found[labels == j] == j) for j in np.unique(labels)]
         say(f"Mean over classes: {np.mean(of_class):.4f}")
     record = trained.record
     picked = record and record.same_data(dataset) and record.chooser == "test"
@@ -66,7 +66,7 @@ def test(trained, dataset, ctx, method, plotting=False, unknown=None, reject=Non
             f"Epoch {record.best.epoch} was picked on these test images, so this is a little high; "
             "a folder val/ would pick it without them"
         )
-    rows = confusion(dataset.test.labels, answers.found[method], dataset.names)
+    rows = confusion(labels, found, dataset.names)
     if len(rows) <= MAX_PRINTED:
         say(f"Classes of the images, and what was found:\n\n{aligned(rows)}\n")
     elif not plotting:

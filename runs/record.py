@@ -109,14 +109,6 @@ class Surroundings:
         threads = os.environ["OMP_NUM_THREADS"]
         return cls(versions, threads, devices, version.processor(), version.commit())
 
-    def differences(self, now):
-        """The names and both values of what may change the last bits of a run that goes on. Not the
-        commit: the same command gives the same bits by every version of this program."""
-        for name in ("versions", "threads", "devices", "processor"):
-            before, after = getattr(self, name), getattr(now, name)
-            if before not in (None, after):
-                yield name, before, after
-
 
 class OtherVersion(Exception):
     """A record that another version of the program wrote; the text says what is other."""
@@ -181,11 +173,14 @@ class Record:
                 f"--dataset or --data_dir contradicts the run {self.prefix}: it was trained on "
                 f"{self.dataset.name}, and this is {dataset.name} with other images or labels"
             )
-        for name, before, after in self.surroundings.differences(now):
-            warn(
-                f"{self.prefix} was begun with {name} {before}, and goes on with {after}: "
-                "the result may not be bit-identical to an uninterrupted run"
-            )
+        # Not the commit: the same command gives the same bits by every version of this program.
+        for name in ("versions", "threads", "devices", "processor"):
+            before, after = getattr(self.surroundings, name), getattr(now, name)
+            if before not in (None, after):
+                warn(
+                    f"{self.prefix} was begun with {name} {before}, and goes on with {after}: "
+                    "the result may not be bit-identical to an uninterrupted run"
+                )
 
     def to_bytes(self):
         """The bytes of the record's file; floats come back from them bit for bit."""

@@ -166,13 +166,6 @@ class Loaded(NamedTuple):
         return classify(self.net, self.centers, images, self.ctx, self.classes)
 
 
-def locate_run(run):
-    """The user's own run or, where there is none of its name, the one that is shipped."""
-    shipped = Run(run.prefix, SHIPPED, run.out_dir)
-    # Some runs are shipped without weights.
-    return run if run.exists() or not shipped.best_params.exists() else shipped
-
-
 def open_run(run, given, needs_centers_for=None, tell=say):
     """Find a run, the user's or a shipped one, and read its best network: a Trained.
 
@@ -180,8 +173,9 @@ def open_run(run, given, needs_centers_for=None, tell=say):
     is refused for, and `tell` says where a shipped run is taken. Raises UserError where files are
     missing or damaged, or a flag contradicts them.
     """
-    found = locate_run(run)
-    if found is not run:
+    found, shipped = run, Run(run.prefix, SHIPPED, run.out_dir)
+    if not run.exists() and shipped.best_params.exists():  # some are shipped without weights
+        found = shipped
         tell(
             f"{run.prefix}: there is no run of this name in {run.ckpt_dir}, so the shipped one is "
             "used"
@@ -199,16 +193,15 @@ def open_run(run, given, needs_centers_for=None, tell=say):
 
 def read_best(run, record, network, needs_centers_for):
     """Read the network and the centers that a record speaks of, or the program of 2019 left."""
-    centered = run.feature_matrix.exists()
-    if record:
-        centered = run.feature_matrix.name in record.sha256
-    if needs_centers_for and not centered and (record or run.best_params.exists()):
+    path = run.feature_matrix
+    centered = path.name in record.sha256 if record else path.exists()
+    params = run.read_params(run.best_params, record)
+    if needs_centers_for and not centered:
         raise UserError(
             f"{run.prefix} was trained with softmax loss alone and has no feature matrix, "
             f"whose centers {needs_centers_for} needs: train with --center_loss"
         )
-    params = run.read_params(run.best_params, record)
-    centers = run.read_params(run.feature_matrix, record) if centered else None
+    centers = run.read_params(path, record) if centered else None
     return Trained(run, record, network, params, centers)
 
 

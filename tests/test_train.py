@@ -1,6 +1,5 @@
 """The epoch loop: devices, steps against NumPy, and what it costs."""
 
-import json
 import re
 
 import mxnet as mx
@@ -208,22 +207,17 @@ def test_an_evaluation_takes_batches_that_fit(monkeypatch):
     learner = new_learner(split, [mx.cpu()])
     centers = centers_of(learner.center_loss)
     wanted = utils.classify(learner.net, centers, split.images, mx.cpu())
-    sizes = []
-    batches = utils.batches
-    monkeypatch.setattr(
-        utils,
-        "batches",
-        lambda split, size, ctx: (sizes.append(size), batches(split, size, ctx))[1],
-    )
-    monkeypatch.setattr(utils, "MAX_ELEMENTS", 20 * learner.net.largest_layer((1, 28, 28)))
-    other = utils.classify(learner.net, centers, split.images, mx.cpu())
-    for name in ("features", "probability", "doubt", "distance"):
-        values, others = getattr(wanted, name), getattr(other, name)
-        np.testing.assert_allclose(values, others, rtol=1e-4, atol=1e-5)
-    for method, found in wanted.found.items():
-        np.testing.assert_array_equal(found, other.found[method])
-    monkeypatch.setattr(utils, "MAX_ELEMENTS", 5)
-    utils.classify(learner.net, None, split.images, mx.cpu())
+    sizes, batches = [], utils.batches
+    monkeypatch.setattr(utils, "batches", lambda *args: (sizes.append(args[1]), batches(*args))[1])
+    largest = learner.net.largest_layer((1, 28, 28))
+    for limit in (20 * largest, 5):
+        monkeypatch.setattr(utils, "MAX_ELEMENTS", limit)
+        other = utils.classify(learner.net, centers, split.images, mx.cpu())
+        for name in ("features", "probability", "doubt", "distance"):
+            values, others = getattr(wanted, name), getattr(other, name)
+            np.testing.assert_allclose(values, others, rtol=1e-4, atol=1e-5)
+        for method, found in wanted.found.items():
+            np.testing.assert_array_equal(found, other.found[method])
     assert sizes == [20, 1]
 
 
@@ -249,16 +243,15 @@ def test_epochs_follow_from_the_number_of_steps(images, flags, chosen, wanted):
     assert plan.schedule(Recipe(**flags), images, **chosen) == wanted
 
 
-def test_what_followed_is_said_and_recorded(cli, tmp_path):
-    flags = ("--train", "--data_dir", "digits", "--model", "lenet", "--lr", 1e-6)
-    done = cli(*flags, "--lr_schedule", "cosine")
-    assert "\n100 epochs of 2 steps; the learning rates fall within 100\n" in done.out
-    record = json.loads((tmp_path / "ckpt" / "softmax-loss.json").read_text())
-    assert record["flags"]["epochs"] == 100 and record["flags"]["lr_step"] == 100
+def test_what_followed_is_said_and_recorded(cli):
+    flags = ("--train", "--data_dir", "digits", "--model", "lenet")
+    done = cli(*flags, "--batch_size", 257, "--epochs", 60)
+    assert "digits has 256 training images, fewer than --batch_size 257" in done.out
+    assert "\n60 epochs of 1 steps; the learning rates fall after 20\n" in done.out
+    record = Run("softmax-loss", "ckpt", "output").read_record()
+    assert (record.epochs, record.recipe.lr_step) == (60, 20)
     done = cli(*flags, "--epochs", 2)
     assert "learning rates fall" not in done.out and "fewer than" not in done.out
-    done = cli(*flags, "--epochs", 1, "--batch_size", 257)
-    assert "digits has 256 training images, fewer than --batch_size 257" in done.out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Parameter files against MXNet's own, damaged ones, and writing that loses nothing."""
 
-import io
 import shutil
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from hypothesis import strategies as st
 
 from datasets.dataset import Fingerprint
 from process import files
-from process.errors import UserError
-from process.files import new_name, write_atomically, write_new
+from process.files import new_name, write_new
 from recipe import Recipe
 from runs import params
 from runs.record import Epoch, Record, Surroundings
@@ -72,19 +70,6 @@ def test_other_types_are_refused(kind, tmp_path):
     mx.nd.save(str(tmp_path / "a"), {"a": mx.nd.ones(3, dtype=kind)})
     with pytest.raises(ValueError, match="unknown type"):
         params.unpack((tmp_path / "a").read_bytes())
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    class Full(io.BytesIO):
-        def write(self, content):
-            raise OSError(28, "No space left on device")
-
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("builtins.open", lambda *args: Full())
-    with pytest.raises(UserError, match="No space left"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
 
 
 def one_epoch():
@@ -150,17 +135,3 @@ def test_a_renamed_run_is_named_and_loses_nothing(cli, tmp_path):
         assert_one_line(done, "mine.json is the record of the run no-bias")
     (tmp_path / "ckpt" / "mine.lock").unlink()
     assert {path.name: path.read_bytes() for path in (tmp_path / "ckpt").iterdir()} == before
-
-
-def test_files_that_belong_together_leave_nothing_beside_them(tmp_path, monkeypatch):
-    paths, replace = [tmp_path / name for name in "abc"], files.os.replace
-
-    def fail(old, new):
-        if new == paths[1]:
-            raise OSError(5, "Input/output error")
-        replace(old, new)
-
-    monkeypatch.setattr(files.os, "replace", fail)
-    with pytest.raises(UserError, match="b cannot be written .Input/output error"):
-        files.write_together(dict.fromkeys(paths, b"new"))
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
