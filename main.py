@@ -4,14 +4,14 @@ import functools
 import os
 import sys
 import traceback
+from argparse import SUPPRESS
 from dataclasses import fields
 
 import recipe
 from process import arguments, version
-from process.console import fail, note, warn
+from process.console import fail, note, say, warn
 from process.errors import Interrupted, explain, noting_signals
 from process.startup import prepare_mxnet, prepare_onnx
-from process.typed import Range
 
 
 @noting_signals()
@@ -168,7 +168,6 @@ def export(args):
 
 TRAINING = {"train": train, "second_train": functools.partial(train, second=True)}
 ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "export": export}
-FLOATS = recipe.SMALLEST_FLOAT, recipe.LARGEST_FLOAT
 
 
 def parse(argv):
@@ -176,6 +175,9 @@ def parse(argv):
     the dict `given`. Where they are wrong, a line says so, and SystemExit has the status 2."""
     parser = new_parser()
     args = parser.parse_args(argv)
+    if args.version:
+        say(version.in_words())
+        sys.exit(0)
     flags = vars(args)
     args.given = {name: flags.pop(name) for name in recipe.Recipe.names() if name in flags}
     check_flags(args, parser.error)
@@ -248,6 +250,8 @@ def new_parser():
     parser = arguments.Parser(
         prog="main.py",
         usage=USAGE,
+        allow_abbrev=False,
+        fromfile_prefix_chars="@",
         description="Train and use networks with softmax loss and center loss, on MNIST or on "
         "your own images.",
         epilog="Actions given together run in the order in which they stand above. @FILE stands "
@@ -259,8 +263,8 @@ def new_parser():
         default = kwargs.get("default", getattr(recipe.Recipe, flag[2:], None))
         hidden = default is None or default is False or "(default: " in text
         shown = "" if hidden else f" (default: {default})"
-        if flag[2:] in known:
-            kwargs.update(arguments.of_field(known[flag[2:]], *FLOATS))
+        if flag[2:] in known:  # what is absent was not given
+            kwargs = {**(known[flag[2:]].metadata or {"action": "store_true"}), "default": SUPPRESS}
         group.add_argument(flag, help=text + shown, **kwargs)
 
     # fmt: off
@@ -326,11 +330,11 @@ def new_parser():
     add(group, "--format", "format of the lines printed", choices=("text", "csv", "json"),
         default="text")
     add(group, "--threshold", "call an image unknown if its nearest center is farther than this",
-        type=arguments.number(Range(0), *FLOATS))
+        type=arguments.number(0))
     add(group, "--reject", "call an image unknown if it is farther from its nearest center than "
         "all but this fraction (such as 0.05) of the images that chose the best epoch; with "
         "--unknown, of the test images; --export keeps the distance",
-        type=arguments.number(Range(0, 1), *FLOATS))
+        type=arguments.number(0, 1))
 
     group = parser.add_argument_group("data and files")
     add(group, "--dataset", "mnist and fashion_mnist are downloaded if need be; mnist5k is 5,000 "
@@ -354,7 +358,7 @@ def new_parser():
         "processes, whose DMLC_* variables say where they are",
         choices=("device", "dist_sync", "dist_async"), default="device")
     add(parser, "--version", "show this program's commit, the versions under it, and the "
-        "processor", action=arguments.Tell, tell=version.in_words)
+        "processor", action="store_true")
     # fmt: on
     return parser
 

@@ -7,8 +7,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
+from process.arguments import LARGEST_FLOAT, SMALLEST_FLOAT, one_of, within
 from process.errors import UserError
-from process.typed import one_of, within
 
 
 class EvalMethod(NamedTuple):
@@ -28,8 +28,6 @@ EVAL_METHODS = {  # what utils.classify computes, and runs.record.Epoch keeps
 LR_SCHEDULES = ("step", "cosine")
 PREPARE = ("auto", "mnist", "none")  # see runs.trained.Trained.prepares
 DATASETS = ("auto", "mnist", "fashion_mnist", "mnist5k")  # what data.READERS reads
-# What float32, in which MXNet computes, holds with some room.
-SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
 LARGEST_INT = 2**31 - 1
 
 

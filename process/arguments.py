@@ -1,4 +1,4 @@
-"""A command line: errors of one line, and types that say what they expect."""
+"""A command line: errors of one line, types that say what they expect, and fields as flags."""
 
 import argparse
 import difflib
@@ -7,18 +7,19 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import field
 
-from process.console import fail, say
+from process.console import note, printable, say
+
+# What float32, in which MXNet computes, holds with some room.
+SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with errors of one line, which suggest the flag that a typo meant.
 
-    @FILE stands for the flags in a file: words as in a shell, and comments after #.
+    A file of flags has words as in a shell, and comments after #.
     """
-
-    def __init__(self, **kwargs):
-        super().__init__(fromfile_prefix_chars="@", allow_abbrev=False, **kwargs)
 
     def convert_arg_line_to_args(self, line):
         return shlex.split(line, comments=True)
@@ -38,39 +39,22 @@ class Parser(argparse.ArgumentParser):
         return args
 
     def error(self, message):
-        fail(f"{message} (see --help)")
+        note(f"{self.prog}: error: {printable(message)} (see --help)")
         sys.exit(2)
 
     def print_help(self, file=None):
         say(self.format_help().rstrip())
 
 
-class Tell(argparse.Action):
-    """A flag that prints what its function `tell` returns, and ends."""
-
-    def __init__(self, *args, tell, **kwargs):
-        super().__init__(*args, nargs=0, **kwargs)
-        self.tell = tell
-
-    def __call__(self, *args):
-        say(self.tell())
-        sys.exit(0)
+def within(low, high=math.inf, above=False, below=False, *, default):
+    """A field of a dataclass, and a flag, whose number lies in a range; see `number`."""
+    kind = whole(low, high) if isinstance(default, int) else number(low, high, above, below)
+    return field(default=default, metadata={"type": kind})
 
 
-def of_field(each, smallest, largest):
-    """Keyword arguments of argparse for a flag that is a field of a dataclass.
-
-    Unless it is a bool, `typed.within` or `typed.one_of` made it; a float that is not 0 lies
-    between `smallest` and `largest`.
-    """
-    limits = each.metadata.get("range")
-    kinds = {
-        bool: lambda: {"action": "store_true"},
-        int: lambda: {"type": whole(limits.low, limits.high)},
-        float: lambda: {"type": number(limits, smallest, largest)},
-        str: lambda: {"choices": each.metadata["choices"]},
-    }
-    return {**kinds[each.type](), "default": argparse.SUPPRESS}  # what is absent was not given
+def one_of(choices, default):
+    """A field of a dataclass, and a flag, that is one of some strings."""
+    return field(default=default, metadata={"choices": tuple(choices)})
 
 
 def whole(low, high):
@@ -86,19 +70,18 @@ def whole(low, high):
     return convert
 
 
-def number(limits, smallest, largest):
-    """A type for argparse: a number in a `typed.Range`, 0 or from `smallest` to `largest`."""
+def number(low, high=math.inf, above=False, below=False):
+    """A type for argparse: a number in [low, high] that float32 holds; `above` and `below` leave
+    out the ends."""
 
     def convert(text):
         value = float(text)
-        low, above = limits.low, "above" if limits.above else "at least"
-        high, below = limits.high, "below" if limits.below else "at most"
-        if not math.isfinite(value) or value < low or (limits.above and value == low):
-            wanted = f"a finite number {above} {low}"
-        elif value != 0 and not smallest <= value <= largest:
-            wanted = f"between {smallest} and {largest}, as MXNet needs it"
-        elif value > high or (limits.below and value == high):
-            wanted = f"{below} {high}"
+        if not math.isfinite(value) or value < low or (above and value == low):
+            wanted = f"a finite number {'above' if above else 'at least'} {low}"
+        elif value != 0 and not SMALLEST_FLOAT <= value <= LARGEST_FLOAT:
+            wanted = f"between {SMALLEST_FLOAT} and {LARGEST_FLOAT}, as MXNet needs it"
+        elif value > high or (below and value == high):
+            wanted = f"{'below' if below else 'at most'} {high}"
         else:
             return value
         raise argparse.ArgumentTypeError(f"{text} is not {wanted}")

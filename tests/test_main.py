@@ -296,6 +296,7 @@ def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
         ("--test --eval_method nearest", "--eval_method"),
         ("--test --center_loss", "--center_loss goes with --train"),
         ("--test --resume", "--resume goes with"),
+        ("--test --kvstore dist_sync", "--kvstore dist_sync goes with --train"),
         ("--train --eval_method knn", "train with --center_loss"),
         ("--train --second_train", "train with --center_loss"),
         ("--train --prepare mnist --image_size 64", "leave --image_size and --color out"),
