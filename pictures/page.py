@@ -24,7 +24,7 @@ CROSSES = "; a cross is the center of a class"
 HINT = "Point at a dot, tap it, or step through the images with the arrow keys. The wheel zooms."
 
 
-def images_page(dots, images, found, distances, names, title, method, files=None):
+def images_page(dots, images, columns, wrong, names, title, method):
     """Make a page that shows the images of a test set behind the dots of its feature map.
 
     Of more than `MAX_IMAGES` images it has the wrong ones first, and an even choice of the others.
@@ -33,39 +33,31 @@ def images_page(dots, images, found, distances, names, title, method, files=None
     ----------
     dots : pictures.feature_maps.Dots
     images : (N, C, H, W) uint8
-    found, distances : dict of str to (N,) array
-        The classes that each method finds, and distances to centers, by what they are in words.
-    names, files : list of str
-        Of all classes, and of the images, where these have files.
+    columns : dict of str to sequence
+        What is known of each of the N images, by what it is in words.
+    wrong : dict of str to (N,) bool
+        Which images are answered wrongly, by the words of each method.
+    names : list of str
+        Of all classes.
     title : str
     method : str
-        The key of `found` whose wrong answers are outlined in black.
+        The words of the method whose wrong answers are outlined in black.
     """
-    labels = dots.labels
-    wrong = {f"wrong by {words}": answer != labels for words, answer in found.items()}
-    any_wrong = np.any(list(wrong.values()), axis=0)
-    kept = choose(any_wrong, wrong[f"wrong by {method}"])
-    rows = {"test image": kept.tolist(), "class": [names[j] for j in labels[kept]]}
-    if files is not None:
-        rows["file"] = [str(files[i]) for i in kept]
-    for words, answer in found.items():
-        rows[words] = [f"{names[answer[i]]} {'✓' if answer[i] == labels[i] else '✗'}" for i in kept]
-    for words, values in distances.items():
-        rows[words] = [f"{values[i]:.4g}" for i in kept]
+    kept = choose(np.any(list(wrong.values()), axis=0), wrong[method])
     shown = {
         **frames_of("test", [(dots, title)], corners([(dots, title)]), kept),
         "images": [thumbnail(images[i]) for i in kept],
-        "rows": rows,
+        "rows": {name: [column[i] for i in kept] for name, column in columns.items()},
         "kinds": [
-            {"name": f"{words} ({errors.sum()})", "wrong": errors[kept].astype(int).tolist(),
-             "marked": words == f"wrong by {method}"}
+            {"name": f"wrong by {words} ({errors.sum()})", "marked": words == method,
+             "wrong": errors[kept].astype(int).tolist()}
             for words, errors in wrong.items()
         ],
     }  # fmt: skip
     said = f". Images that are wrong by {method} have a black edge."
-    if len(kept) < len(labels):
-        said += f" Of {len(labels):,} images {len(kept):,} are here, the wrong ones first."
-    return fill(title, said, [shown], labels, names)
+    if len(kept) < len(images):
+        said += f" Of {len(images):,} images {len(kept):,} are here, the wrong ones first."
+    return fill(title, said, [shown], dots.labels, names)
 
 
 def epochs_page(parts, title, names=None):

@@ -12,26 +12,27 @@ def draw_test_set(trained, dataset, answers, centers, title, words):
     """The feature map of the test set as bytes, by the end of a file's name: ``png``; ``html``, a
     page, which marks what is wrong by the method of these words; ``features.csv``, a row an image.
     """
-    labels, names = dataset.test.labels, trained.names
+    labels, names, prefix = dataset.test.labels, trained.names, trained.run.prefix
     dots = Dots.of(answers.features, labels, centers)
-    picture = feature_map(dots, f"{trained.run.prefix}\n{title}", dataset.names)
     found = {EVAL_METHODS[method].words: classes for method, classes in answers.found.items()}
-    distances = {}
+    columns = {"image": range(len(labels))}
+    if dataset.files:
+        columns["file"] = list(map(str, dataset.files))
+    columns["class"] = [names[j] for j in labels]
+    for by, classes in found.items():
+        columns[by] = [names[j] for j in classes]
     if centers is not None:
         own = np.linalg.norm(answers.features.astype(np.float64) - centers[labels], axis=1)
-        distances = {"distance to nearest center": answers.distance,
-                     "distance to own center": own}  # fmt: skip
-    to_explore = images_page(
-        dots, dataset.test.images, found, distances, names, f"{trained.run.prefix}: {title}", words,
-        dataset.files,
-    )  # fmt: skip
-    columns = {
-        "image": range(len(labels)),
-        **({"file": dataset.files} if dataset.files else {}),
-        "class": [names[j] for j in labels],
-        **{words: [names[j] for j in classes] for words, classes in found.items()},
-        **{words: map("{:.6g}".format, values) for words, values in distances.items()},
-        **{f"feature {k}": map(str, column) for k, column in enumerate(answers.features.T, 1)},
+        columns["distance to nearest center"] = list(map("{:.6g}".format, answers.distance))
+        columns["distance to own center"] = list(map("{:.6g}".format, own))
+    wrong = {by: classes != labels for by, classes in found.items()}
+    page = images_page(
+        dots, dataset.test.images, columns, wrong, names, f"{prefix}: {title}", words
+    )
+    features = {f"feature {k}": map(str, column) for k, column in enumerate(answers.features.T, 1)}
+    rows = [[*columns, *features], *zip(*columns.values(), *features.values())]
+    return {
+        "png": feature_map(dots, f"{prefix}\n{title}", dataset.names),
+        "html": page,
+        "features.csv": as_csv(rows).encode(),
     }
-    numbers = as_csv([list(columns), *zip(*columns.values())])
-    return {"png": picture, "html": to_explore, "features.csv": numbers.encode()}
