@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import itertools
 import os
 import shlex
 import signal
@@ -14,7 +15,7 @@ import time
 
 from process import arguments
 from process.console import note
-from process.errors import SIGNALS
+from process.errors import SIGNALS, handle_signals
 
 END_WITHIN = 10  # seconds in which a process ends in its own way after a signal
 KEPT = "finished epochs are kept, and the same command with --resume goes on"
@@ -23,7 +24,6 @@ KEPT = "finished epochs are kept, and the same command with --resume goes on"
 def main():
     """Run the command line; returns the exit status."""
     args = parse()
-    command = [args.script, *args.flags]
     variables = {
         "DMLC_PS_ROOT_URI": args.address,
         "DMLC_PS_ROOT_PORT": args.port,
@@ -32,15 +32,12 @@ def main():
         "STARTED_BY": args.started_by,
     }
     roles = ["server"] * args.servers + ["worker"] * args.workers
-    places = [("scheduler", None)]
-    places += [(role, args.hosts[i % len(args.hosts)]) for i, role in enumerate(roles)]
+    places = [("scheduler", None), *zip(roles, itertools.cycle(args.hosts))]
     processes = []
-    for signum in SIGNALS:
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, lambda number, _: sys.exit(128 + number))
+    handle_signals(lambda signum, _: sys.exit(128 + signum))
     try:
         for role, host in places:
-            processes.append(start(command, {**variables, "DMLC_ROLE": role}, host))
+            processes.append(start(args, {**variables, "DMLC_ROLE": role}, host))
         return wait(places, processes)
     except SystemExit:
         if args.hosts != [None]:  # whose last words ssh does not bring
@@ -53,7 +50,6 @@ def main():
 def parse():
     """The flags; also a port that is free at the address, and the command up to the script."""
     parser = arguments.Parser(prog="python -m cluster.launch", description=__doc__.split("\n")[0])
-    parser.fromfile_prefix_chars = None  # @FILE is one of the script's flags
     number = arguments.whole(1, 9999)
     parser.add_argument("--workers", help="default: 2", type=number, default=2)
     parser.add_argument("--servers", help="default: 1", type=number, default=1)
@@ -64,7 +60,6 @@ def parse():
     parser.add_argument("--address", help="of this machine, for --hosts: how they reach it")
     parser.add_argument("script", help="main.py")
     parser.add_argument("flags", nargs="...", help="its flags")
-    parser.error = wrong
     args = parser.parse_args(sys.argv[1:])
     if (args.address is None) != (args.hosts == [None]):
         parser.error("--hosts and --address go together")
@@ -80,14 +75,10 @@ def parse():
     return args
 
 
-def wrong(text):
-    note(f"launch: error: {text} (see --help)")
-    sys.exit(2)
-
-
-def start(command, variables, host):
+def start(args, variables, host):
     """Start a process here or, with the same folder and Python, on another machine."""
-    command, variables = [sys.executable, *command], {k: str(v) for k, v in variables.items()}
+    command = [sys.executable, args.script, *args.flags]
+    variables = {name: str(value) for name, value in variables.items()}
     if host is None:
         return subprocess.Popen(command, env={**os.environ, **variables})
     words = ["env", *(f"{name}={value}" for name, value in variables.items()), *command]

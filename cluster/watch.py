@@ -16,7 +16,7 @@ import threading
 import time
 
 from process.console import fail, note
-from process.errors import SIGNALS, UserError, check_signals
+from process.errors import UserError, check_signals, handle_signals
 
 NUMBER = "[1-9][0-9]{0,4}"
 VARIABLES = {
@@ -47,7 +47,7 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         for name, pattern in VARIABLES.items():
             value = os.environ.get(name, "")
-            if not re.fullmatch(pattern, value) or (pattern == NUMBER and int(value) >= 2**16):
+            if not re.fullmatch(pattern, value):
                 raise UserError(
                     f"--kvstore dist_sync and dist_async need {name}, which is {value!r}: start "
                     "all with 'python -m cluster.launch', see docs/several_machines.md"
@@ -83,15 +83,15 @@ class Watch(threading.Thread):
                     "DMLC_PS_ROOT_URI or DMLC_PS_ROOT_PORT"
                 ) from error
         elif "DMLC_INTERFACE" not in os.environ:
-            os.environ.setdefault("DMLC_NODE_HOST", own_address(address, self.port))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, self.port))  # sends nothing
+                os.environ.setdefault("DMLC_NODE_HOST", probe.getsockname()[0])
 
     def follow(self, kv, leads=False):
         """Ask this kvstore from now on; `leads` says whether this is rank 0."""
         self.handle, self.leads = kv.handle, leads
         if not leads:
-            for signum in SIGNALS:
-                if signal.getsignal(signum) is not signal.SIG_IGN:
-                    signal.signal(signum, lambda *_: None)  # heard by the pipe alone
+            handle_signals(lambda *_: None)  # heard by the pipe alone
 
     def leave(self):
         """Ask no more, because the kvstore goes, and see that it does so in time."""
@@ -123,10 +123,9 @@ class Watch(threading.Thread):
         from mxnet.base import _LIB
 
         count = ctypes.c_int(0)
-        # MXNet crashes where it is asked before it has read the environment.
-        if self.handle is None or _LIB.MXKVStoreGetGroupSize(self.handle, ctypes.byref(count)):
-            return []
-        if not count.value:
+        if self.handle is not None:
+            _LIB.MXKVStoreGetGroupSize(self.handle, ctypes.byref(count))
+        if not count.value:  # MXNet has not read the environment, and would crash
             return []
         names = []
         for number, name in self.others.items():
@@ -137,15 +136,13 @@ class Watch(threading.Thread):
 
     def missing(self):
         """Who has not come, as far as this process can know."""
-        others = f"{self.servers} server(s) and {self.workers} worker(s)"
-        if self.role == "scheduler":
-            come = connections(self.port) - 1  # it has one with itself
-            return f"{others}, of which {come} came to {self.host}:{self.port}"
-        try:
-            socket.create_connection((self.host, self.port), 1).close()
-        except (OSError, UnicodeError) as error:
-            return f"the scheduler at {self.host}:{self.port} ({error})"
-        return f"{others}, with the scheduler, which is there"
+        place = f"{self.host}:{self.port}"
+        if self.role != "scheduler":
+            try:
+                socket.create_connection((self.host, self.port), 1).close()
+            except (OSError, UnicodeError) as error:
+                return f"the scheduler at {place} ({error})"
+        return f"some of {self.servers} server(s) and {self.workers} worker(s), who meet at {place}"
 
     def end_after_signal(self, signum):
         """End when the main thread had its time to do so."""
@@ -166,17 +163,3 @@ def resolve(name):
         with contextlib.suppress(OSError, UnicodeError):
             return socket.gethostbyname(name)
         time.sleep(1)
-
-
-def own_address(host, port):
-    """The address that this machine has for a host which it can reach."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, port))  # sends nothing
-        return probe.getsockname()[0]
-
-
-def connections(port):
-    """How many connections this port has, by the system's table."""
-    with open("/proc/net/tcp", encoding="ascii") as table:
-        rows = [line.split() for line in table]
-    return sum(row[1].endswith(f":{port:04X}") and row[3] == "01" for row in rows)

@@ -80,17 +80,6 @@ class Workers(Alone):
         self.broadcast_arrays([array])
         return json.loads(array.asnumpy().astype(np.uint8).tobytes())
 
-    def sum(self, array):
-        """The sum of all workers' arrays."""
-        total = mx.nd.zeros(array.shape)
-        key = self.broadcast_arrays([total])
-        # A server adds up what it is sent with dist_sync, and subtracts it with dist_async.
-        self.kv.push(key, mx.nd.array(array if self.sync else -array))
-        mx.nd.waitall()
-        self.kv._barrier()
-        self.kv.pull(key, out=total)
-        return total.asnumpy()
-
     def broadcast_arrays(self, arrays):
         """Overwrite `arrays`, copies of one on several devices, by rank 0's; returns their key."""
         key = self.new_key()
@@ -131,12 +120,18 @@ class Workers(Alone):
             trainer.fetch(label)
 
     def finish_epoch(self, losses):
-        total = self.sum(losses)
+        total = mx.nd.zeros(losses.shape)
+        key = self.broadcast_arrays([total])
+        # A server adds up what it is sent with dist_sync, and subtracts it with dist_async.
+        self.kv.push(key, mx.nd.array(losses if self.sync else -losses))
+        mx.nd.waitall()
+        self.kv._barrier()
+        self.kv.pull(key, out=total)
         for trainer, _, _ in self.trainers:
             trainer.fetch()
         mx.nd.waitall()
         self.kv._barrier()  # the next epoch must not begin while someone still fetches this one
-        return total.astype(np.float64)
+        return total.asnumpy().astype(np.float64)
 
     def leave(self):
         self.kv._barrier()

@@ -75,12 +75,18 @@ def lacks_memory(error):
 received = []  # the signals so far, which belong to the process
 
 
+def handle_signals(handler):
+    """Let `SIGNALS` call a handler; ignored ones stay ignored, as SIGHUP is under nohup."""
+    for signum in SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, handler)
+
+
 @contextlib.contextmanager
 def noting_signals():
     """Meanwhile `SIGNALS` wait for `check_signals`; a second Ctrl-C or SIGTERM acts at once.
 
-    A handler that raised could cut a step, or its exception be lost in some ``__del__``. Ignored
-    signals stay ignored, as SIGHUP is under nohup.
+    A handler that raised could cut a step, or its exception be lost in some ``__del__``.
     """
     before = {}
 
@@ -92,9 +98,7 @@ def noting_signals():
     received.clear()
     if threading.current_thread() is threading.main_thread():  # which alone may set handlers
         before = {signum: signal.getsignal(signum) or signal.SIG_DFL for signum in SIGNALS}
-    for signum, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(signum, note)
+        handle_signals(note)
     try:
         yield
     finally:

@@ -210,13 +210,6 @@ def test_who_does_not_come_is_waited_for_some_time(tmp_path):
     assert f"still waiting {missing}" in first and missing in last
 
 
-def test_the_scheduler_counts_who_has_come():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
-        with socket.create_connection(address), socket.create_connection(address):
-            assert watch.connections(address[1]) == 2
-
-
 def test_a_name_that_is_not_known_yet_is_tried_again(monkeypatch):
     answers = [socket.gaierror(), socket.gaierror(), "10.0.0.1"]
     monkeypatch.setattr(socket, "gethostbyname", mock.Mock(side_effect=answers))
@@ -274,7 +267,8 @@ def test_hosts_need_an_address():
     command = [sys.executable, "-m", "cluster.launch", "--hosts", "one", "main.py", "--train"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "launch: error: --hosts and --address go together (see --help)\n"
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("cluster.launch: error: --hosts and --address go together (see --help)")
 
 
 def test_without_the_launcher_a_line_says_so(tmp_path):
@@ -291,7 +285,3 @@ def test_servers_hold_centers_of_zeros_too():
     rows = with_every_row(centers)
     assert rows.indices.asnumpy().tolist() == [0, 1, 2]
     np.testing.assert_array_equal(rows.tostype("default").asnumpy(), centers.asnumpy())
-
-
-def test_it_needs_a_training(cli):
-    assert_one_line(cli("--test", "--kvstore", "dist_sync"), "--train", status=2)
