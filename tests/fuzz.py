@@ -4,8 +4,7 @@
     python -m tests.fuzz 0 7 12        the worlds of these seeds alone
 
 A world is a fresh folder with data sets, a trained run, and files of the user's own. In it a
-training is interrupted and resumed, or two commands run at once, or one after the other with
-damages in between. What is promised:
+training is interrupted and resumed, or one or two commands run at once. What is promised:
 
 - a command ends in time, with status 0, 1, 2 or 128 + n, and takes less than 2 GiB;
 - one line says why it failed, none is a traceback, and no control character is printed;
@@ -51,7 +50,6 @@ from runs.run import Run  # noqa: E402
 
 ANSWER_WITHIN = 200  # seconds, on a machine that others use too
 MOST_MEMORY = 2**21  # KiB
-VALID = 0.96  # the fraction of flags that get a value from the first list below
 HOSTILE = "\x1b[2J<img src=x onerror=alert(1)>"
 DATA = ["digits", "digits", "own", "split", HOSTILE, "tables/mnist-train.csv", "tables/mnist.npz"]
 TRAININGS = ["--train --center_loss"] * 3 + ["--train", "--train --center_loss --second_train"]
@@ -61,23 +59,18 @@ ACTIONS = (
     "--compare center-loss", "--compare center-loss softmax-loss", "--second_train --epochs 1",
     "--train --center_loss --resume --epochs 3", "--second_train --epochs 1 --test --plotting", "",
 )  # fmt: skip
-TRAINING = {
-    "--formulation": (["hist", "paper"], ["x"]), "--lr_schedule": (["step", "cosine"], ["x"]),
-    "--feature_size": (["2", "1", "3", "64"], ["0", "-2", "2.5"]),
-    "--batch_size": (["128", "100", "32", "2147483647"], ["0", "2147483648"]),
-    "--lr": (["0.1", "0.01"], ["1e30", "0", "nan", "1e39"]), "--lr_step": (["1", "10"], ["0"]),
-    "--momentum": (["0.9"], ["1", "inf"]), "--wd": (["0", "1e-4"], ["-1", "1e30"]),
-    "--lmbd": (["1", "0", "0.01"], ["-1", "1e-50", "1e20"]), "--alpha": (["0.5", "0"], ["x"]),
-    "--seed": (["0", "1"], ["-1"]), "--prepare": (["auto", "none"], ["mnist", "x"]),
-    "--lr_factor": (["0.1", "1"], ["0"]), "--image_size": (["28"], ["16", "8", "8192"]),
-    "--num_classes": (["10"], ["11", "2", "1", "x", "99999999999"]),
+TRAINING = {  # flags and values, most of them good ones
+    "--formulation": "hist paper", "--lr_schedule": "step cosine", "--feature_size": "2 1 3 64",
+    "--batch_size": "128 100 32 2147483647", "--lr": "0.1 0.01 0.1 1e30", "--lr_step": "1 10",
+    "--lr_factor": "0.1 1", "--momentum": "0.9", "--wd": "0 1e-4", "--lmbd": "1 0 0.01 1e20",
+    "--alpha": "0.5 0", "--seed": "0 1 -1", "--prepare": "auto none none mnist",
+    "--image_size": "28 28 16", "--num_classes": "10 10 10 11 2 x",
 }  # fmt: skip
 ANYWHERE = {
-    "--use_gpu": (["False"], ["True", "maybe"]), "--gpus": ([], ["0", "0,0", ","]),
-    "--ckpt_dir": (["ckpt"], ["digits", "tables", "output", "digits/notes", "/proc/none", "pipe"]),
-    "--out_dir": (["output", "new/output"], ["digits", "tables", "ckpt", "/proc/none", "pipe"]),
-    "--data_dir": (DATA, ["nowhere", "pipe", "ckpt", "", "\udcff", "/dev", "@none"]),
-    "--dataset": (["mnist5k"], ["cifar"]),
+    "--use_gpu": "False True", "--gpus": "0 ,", "--dataset": "mnist5k cifar",
+    "--ckpt_dir": "ckpt ckpt ckpt output digits tables digits/notes /proc/none pipe",
+    "--out_dir": "output output new/output ckpt digits tables /proc/none pipe",
+    "--data_dir": "digits own split tables/mnist.npz tables nowhere pipe ckpt \udcff /dev @none",
 }  # fmt: skip
 PREFIXES = ["center-loss", "softmax-loss", "mine", "mnist", "ä 中 $x$", "=1+1"]
 SWITCHES = ["--momentum=0.9", "--plotting", "--augment", "--no_bias", "--eval_method=knn"]
@@ -112,24 +105,6 @@ class Done(NamedTuple):
     said: str
 
 
-class State(NamedTuple):
-    """What must not be lost: the epochs of whole runs; all networks; the user's own files; and what
-    no command may leave."""
-
-    runs: dict
-    networks: dict
-    own: dict
-    left: set
-
-    @classmethod
-    def of(cls, world, own):
-        networks = {path: path.read_bytes() for path in regular(world, "*.params")}
-        files = {
-            name: path.read_bytes() for name in own for path in [world / name] if is_whole(path)
-        }
-        return cls(whole_runs(world), networks, files, {path.name for path in world.rglob("*.new")})
-
-
 def make_template(folder):
     """What every world is a copy of; returns the names of the files that are the user's own."""
     write_digits(folder / "digits")
@@ -139,18 +114,19 @@ def make_template(folder):
             write_pictures(folder / name / label, images[labels == j][12 * i :][:12])
     write_pictures(folder / "some" / "deep", images[::500])
     (folder / "tables").mkdir()
-    parts = {"train": (images[::20], labels[::20]), "test": (images[5::40], labels[5::40])}
-    arrays = {f"{'xy'[i]}_{name}": part[i] for name, part in parts.items() for i in (0, 1)}
-    np.savez(folder / "tables" / "mnist.npz", **arrays)
+    np.savez(
+        folder / "tables" / "mnist.npz", x_train=images[::20], y_train=labels[::20],
+        x_test=images[5::40], y_test=labels[5::40],
+    )  # fmt: skip
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
     header = ",".join(["label", *(f"pixel{i}" for i in range(784))])
-    for name, (image, label) in parts.items():
-        rows = np.column_stack([label, image.reshape(len(image), -1)])
+    for name, part in (("train", rows[::20]), ("test", rows[5::40])):
         path = folder / "tables" / f"mnist-{name}.csv"
-        np.savetxt(path, rows, "%d", ",", header=header, comments="")
+        np.savetxt(path, part, "%d", ",", header=header, comments="")
     for name in ("digits/notes", "output/mine-test.png", "output/mine-notes.txt", "ckpt/mine.txt"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("the user's")
-    own = [path.relative_to(folder) for path in regular(folder)]
+    own = [path.relative_to(folder) for path in files_in(folder)]
     command = "--train --center_loss --model lenet --data_dir digits --epochs 2 --plotting"
     subprocess.run([sys.executable, ROOT / "main.py", *command.split()], cwd=folder, check=True)
     return own
@@ -165,21 +141,16 @@ def write_pictures(folder, images):
         picture.save(folder / f"{i}.{('png', 'jpg', 'webp', 'bmp')[i % 4]}")
 
 
-def is_whole(path):
-    return path.is_file() and not path.is_symlink()
-
-
-def regular(folder, pattern="*"):
-    """The files in a folder, however deep."""
-    return sorted(filter(is_whole, folder.rglob(pattern)))
+def files_in(folder, pattern="*"):
+    return [path for path in folder.rglob(pattern) if path.is_file()]
 
 
 def whole_runs(world):
-    """The runs whose files all fit their record, with how many epochs they have."""
+    """How many epochs each run has whose files all fit its record."""
     found = {}
-    for path in world.rglob("*.json"):
+    for path in files_in(world, "*.json"):
         run = Run(path.stem, path.parent, world / "output")
-        with contextlib.suppress(UserError, AttributeError, OSError):
+        with contextlib.suppress(UserError):
             record = run.read_record()
             for name in record.sha256:
                 run.read_params(path.parent / name, record)
@@ -187,31 +158,10 @@ def whole_runs(world):
     return found
 
 
-def damage(choose, path):
-    """Damage a file, or put something else in its place; returns what was done."""
-    content = path.read_bytes()
-    at = choose.randrange(len(content) + 1)
-    kind = choose.choice(["cut", "flip", "noise", "pipe", "link", "loop", "folder", "gone", "zero"])
-    if kind in ("cut", "flip", "noise"):
-        noise = bytes(choose.randrange(256) for _ in range(choose.choice([1, 8, 64])))
-        rest = {"cut": b"", "flip": content[at + 1 :], "noise": content[at:]}[kind]
-        path.write_bytes(content[:at] + noise * (kind != "cut") + rest)
-        return [kind, path.name]
-    path.unlink()
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind != "gone":
-        path.symlink_to({"link": "nowhere", "loop": path.name, "zero": "/dev/zero"}[kind])
-    return [kind, path.name]
-
-
 def draw_flags(choose, flags, counts):
-    """Some flags, most of them valid, each with one of its values."""
+    """Some flags, each with one of its values."""
     for name in choose.sample(sorted(flags), choose.choice(counts)):
-        good, bad = flags[name]
-        yield f"{name}={choose.choice(good if good and choose.random() < VALID else bad)}"
+        yield f"{name}={choose.choice(flags[name].split())}"
 
 
 def draw_training(choose):
@@ -258,8 +208,6 @@ def be_the_program(command, world, how, log):
 def start(command, world, how, name="a"):
     """Start a command; returns a function that waits for its end and gives a Done."""
     log = world.with_name(name)
-    for old in world.parent.glob(f"{name}.*"):
-        old.unlink()
     args = command, world, how, log
     process = multiprocessing.get_context("fork").Process(target=be_the_program, args=args)
     process.start()
@@ -268,8 +216,9 @@ def start(command, world, how, name="a"):
         process.join(ANSWER_WITHIN)
         status = process.exitcode
         process.kill()
-        texts = [path.read_bytes() for path in sorted(world.parent.glob(f"{name}.*[rt]"))]
-        return Done(command, how, status, b"".join(texts).decode(errors="replace"))
+        logs = [log.with_suffix(kind) for kind in (".out", ".err")]
+        said = "".join(path.read_text(errors="replace") for path in logs if path.exists())
+        return Done(command, how, status, said)
 
     return end
 
@@ -289,21 +238,6 @@ def faults_of(done):
         yield "traceback"
     if re.search(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", done.said):
         yield "control characters"
-
-
-def faults_between(before, after, done):
-    """What commands did to their world that they must not."""
-    words = {word for one in done for word in one.command}
-    for path, epochs in before.runs.items():
-        if after.runs.get(path, 0) < (epochs if "--resume" in words else 1):
-            yield f"{path.name} has lost epochs"
-    if not words & {"--train", "--second_train"} and before.networks != after.networks:
-        yield "networks are changed"
-    if after.left - before.left and not any(one.how.number == signal.SIGKILL for one in done):
-        yield f"{after.left - before.left} left"
-    for name, content in before.own.items():
-        if after.own.get(name) != content:
-            yield f"{name}, the user's own, is changed"
 
 
 def essence(path):
@@ -334,37 +268,51 @@ def interrupt_and_resume(choose, world):
         how = How(number=number, moment=moment)
         done.append(start([*resumed, "--resume"], world, how)())
     wanted, given = (
-        {str(path.relative_to(folder)): essence(path) for path in regular(folder)}
+        {path.relative_to(folder): essence(path) for path in files_in(folder)}
         for folder in (world / "whole", world / "resumed")
     )
-    different = {name for name in {**wanted, **given} if wanted.get(name) != given.get(name)}
+    different = {str(name) for name in {**wanted, **given} if wanted.get(name) != given.get(name)}
     return done, [f"resumed otherwise: {different}"] if different else []
+
+
+def run_in_turn_or_at_once(choose, world):
+    """Two commands; gives what ended."""
+    done = []
+    for count in choose.choice([[2], [1, 1]]):
+        commands = choose.choices([draw_command(choose), draw_command(choose)], k=count)
+        ends = [
+            start(command, world, How.drawn(choose), name) for command, name in zip(commands, "ab")
+        ]
+        done += [end() for end in ends]
+    return done, []
+
+
+def state(world, own):
+    """What must not be lost: the epochs of whole runs, all networks, and the user's own files."""
+    contents = [{path: path.read_bytes() for path in paths if path.is_file()}
+                for paths in (world.rglob("*.params"), map(world.joinpath, own))]  # fmt: skip
+    return whole_runs(world), *contents
 
 
 def try_world(choose, own, world):
     """Run commands in a world; returns them, ended, and the faults."""
     os.mkfifo(world / "pipe")
-    kind = choose.choice(["resumed", "resumed", "together", "in a row"])
-    all_done, faults = [], []
-    for _ in range(2 if kind == "in a row" else 1):
-        if kind == "in a row" and choose.random() < 0.3:
-            files = filter(is_whole, [*map(world.joinpath, own), *world.glob("*/center-loss*")])
-            all_done.append(Done(damage(choose, choose.choice([*files])), How(), 0, ""))
-        before = State.of(world, own)
-        if kind == "resumed":
-            done, faults = interrupt_and_resume(choose, world)
-        else:
-            commands = [draw_command(choose)]
-            if kind == "together":
-                commands.append(choose.choice([commands[0], draw_command(choose)]))
-            ends = [
-                start(command, world, How.drawn(choose), name)
-                for command, name in zip(commands, "ab")
-            ]
-            done = [end() for end in ends]
-        faults += faults_between(before, State.of(world, own), done)
-        all_done += done
-    return all_done, faults + [fault for done in all_done for fault in faults_of(done)]
+    runs, networks, users = state(world, own)
+    work = choose.choice([interrupt_and_resume, run_in_turn_or_at_once])
+    done, faults = work(choose, world)
+    new_runs, new_networks, new_users = state(world, own)
+    trained = [one for one in done if {"--train", "--second_train"} & {*one.command}]
+    replaced = not all("--resume" in one.command for one in trained)
+    for path, epochs in runs.items():
+        if new_runs.get(path, 0) < (1 if replaced else epochs):
+            faults.append(f"{path.name} has lost epochs")
+    if not trained and networks != new_networks:
+        faults.append("networks are changed")
+    if list(world.rglob("*.new")) and not any(one.how.number == signal.SIGKILL for one in done):
+        faults.append("a half-written file is left")
+    if users != new_users:
+        faults.append("the user's own files are changed")
+    return done, faults + [fault for one in done for fault in faults_of(one)]
 
 
 def main(seconds, *seeds):
