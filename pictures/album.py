@@ -19,8 +19,7 @@ class Album:
 
     def clear(self):
         """Remove all pictures of this run, and the model that was exported from it."""
-        folder = [*self.frames_there(), path_of(self.run)]
-        for path in [*self.run.outputs(), *filter(lambda path: path.exists(), folder)]:
+        for path in [*self.run.outputs(), *self.frames_there(), path_of(self.run)]:
             remove(path)
 
     def remove_model(self):
@@ -138,6 +137,6 @@ def side_by_side(trained, split, names=None):
 
 def remove(path):
     try:
-        path.unlink()
+        path.unlink(missing_ok=True)
     except OSError as error:
         warn(f"{path} cannot be removed ({error.strerror})")

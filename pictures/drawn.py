@@ -47,11 +47,10 @@ def read_drawn(run, record):
     path = path_of(run)
     try:
         content = read_file(path)
-        with zipfile.ZipFile(io.BytesIO(content)) as members:
-            # Ours are stored as they are: what would become larger could take all memory.
-            if sum(member.file_size for member in members.infolist()) > len(content):
-                raise ValueError("its arrays are larger than itself")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            # Ours are stored as they are: what would become larger could take all memory.
+            if sum(member.file_size for member in arrays.zip.infolist()) > len(content):
+                raise ValueError("its arrays are larger than itself")
             if str(arrays["run"]) != record.identity:
                 return {}
             finished = len(record.history)

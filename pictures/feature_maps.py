@@ -89,9 +89,8 @@ def feature_map(dots, title, names=None):
 @own_style
 def stacked_feature_maps(panels, names=None):
     """Draw several feature maps, (Dots, title), one under the other, as a JPEG that is 1600 pixels
-    wide; less wide where it would be higher than a JPEG can be."""
-    height = 6 * len(panels)
-    figure = new_figure(8, height, dpi=min(200, 65_000 // height))
+    wide."""
+    figure = new_figure(8, 6 * len(panels), dpi=200)
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for one, (dots, title) in zip(axes, panels):
         draw_dots(one, dots, title, names)

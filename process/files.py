@@ -66,7 +66,7 @@ def write_together(contents):
 
 
 def write_new(path, content):
-    """Write bytes beside `path`, where `rename_new` finds them."""
+    """Write bytes beside `path`, where `rename_new` or `remove_new` finds them."""
     try:
         if path.is_dir() and not path.is_symlink():  # which nothing can be renamed to
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -76,7 +76,6 @@ def write_new(path, content):
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        remove_new([path])
         raise UserError(f"{path} cannot be written ({error.strerror})") from error
 
 

@@ -18,8 +18,6 @@ def prepare_mxnet():
 
     Raises UserError where it cannot be loaded.
     """
-    if sys.flags.optimize > 1:
-        raise UserError("MXNet needs docstrings: start Python without -OO or PYTHONOPTIMIZE=2")
     give_home()
     use_physical_cores()
     tune_threads()
@@ -83,15 +81,11 @@ def give_onnx_mapping():
 
     if hasattr(onnx, "mapping"):
         return
+    numbers = range(TensorProto.FLOAT, TensorProto.UINT64 + 1)  # all that MXNet knows
     mapping = types.ModuleType("onnx.mapping")
-    mapping.TENSOR_TYPE_TO_NP_TYPE = {
-        number: helper.tensor_dtype_to_np_dtype(number)
-        for number in TensorProto.DataType.values()
-        if number != TensorProto.UNDEFINED
-    }
+    mapping.TENSOR_TYPE_TO_NP_TYPE = {n: helper.tensor_dtype_to_np_dtype(n) for n in numbers}
     mapping.NP_TYPE_TO_TENSOR_TYPE = {
-        dtype: number  # of several with the same dtype the first, as before onnx 1.19
-        for number, dtype in reversed(list(mapping.TENSOR_TYPE_TO_NP_TYPE.items()))
+        dtype: number for number, dtype in mapping.TENSOR_TYPE_TO_NP_TYPE.items()
     }
     sys.modules["onnx.mapping"] = onnx.mapping = mapping
 

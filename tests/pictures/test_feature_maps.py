@@ -143,12 +143,6 @@ def test_classes_of_one_colour_have_other_shapes():
     assert min(blue) > 100 and blue[1] > 1.3 * blue[0]
 
 
-def test_many_maps_fit_a_jpeg():
-    picture = stacked_feature_maps([(dots_of(2, 4, samples=20), "run")] * 70)
-    with Image.open(io.BytesIO(picture)) as image:
-        assert image.height < 65_500 and image.width > 1000
-
-
 def test_the_style_is_the_programs_own():
     dots, pictures = dots_of(2, 3), []
     for style in ({}, {"axes.facecolor": "black", "font.size": 30, "savefig.dpi": 50}):

@@ -84,11 +84,6 @@ sys.exit(main.main({[*map(str, TRAIN), "--plotting"]!r}))
     assert done.returncode == 0 and done.stderr == "", done
 
 
-def test_python_without_docstrings_is_one_line(tmp_path):
-    done = run(*TRAIN, cwd=tmp_path, env={**os.environ, "PYTHONOPTIMIZE": "2"})
-    assert_one_line(done, "without -OO")
-
-
 # --- cores ---------------------------------------------------------------------------------------
 
 
@@ -136,12 +131,9 @@ def test_an_mxnet_that_does_not_load_is_one_line(tmp_path, code, words):
     "library, words",
     [
         ("libgomp.so.1", "apt-get install libgomp1 libquadmath0"),
-        ("libquadmath.so.0", "libgomp1 libquadmath0"),
-        ("libstdc++.so.6", "libstdc++6"),
         ("libcuda.so.1", "NVIDIA driver"),
         ("libnccl.so.2", "requirements-gpu.txt"),
         ("libamath.so", "--platform linux/amd64"),
-        ("libother.so.3", "libother.so.3"),
     ],
 )
 def test_a_missing_library_is_told_where_it_comes_from(library, words):
@@ -170,7 +162,6 @@ def test_a_missing_package_is_told_how_to_install(monkeypatch, gpu, build):
 @pytest.mark.parametrize(
     "name, error, words",
     [
-        ("onnx", ImportError("version `GLIBCXX_3.4.99` not found"), "GLIBCXX_3.4.99"),
         ("onnx", TypeError("Descriptors cannot be\n\ncreated"), "cannot be created"),
         ("onnx", ModuleNotFoundError("No module named 'google.x'", name="google.x"), "-export.txt"),
         ("onnxruntime", ImportError("DLL load failed"), "pip install --upgrade onnx"),
