@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
-from process.arguments import LARGEST_FLOAT, SMALLEST_FLOAT, one_of, within
+from process.arguments import SMALLEST_FLOAT, one_of, within
 from process.errors import UserError
 
 

@@ -6,9 +6,8 @@ Readers have tests of their own, on any damage: tests/runs, tests/datasets.
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from helpers import QUICK, ROOT, assert_one_line, mnist5k, write_idx
+from helpers import QUICK, ROOT, assert_one_line
 
 pytestmark = pytest.mark.slow
 
@@ -17,11 +16,6 @@ ACTIONS = {
     "second": ("--second_train", "--epochs", 1),
     "resume": ("--train", "--center_loss", "--resume", "--epochs", 2),
 }
-DAMAGES = (
-    lambda content: content[: len(content) // 2],
-    lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
-    lambda content: b"",
-)
 
 
 def snapshot(folder):
@@ -36,13 +30,12 @@ def snapshot(folder):
 def test_damaged_files_of_a_run_are_named_and_left(trained, tmp_path, name, reads):
     path = tmp_path / "ckpt" / f"center-loss{name}"
     whole = path.read_bytes()
-    for damage in DAMAGES:
-        path.write_bytes(damage(whole))
-        damaged = snapshot(tmp_path / "ckpt")
-        for action in reads:
-            done = trained(*ACTIONS[action], "--data_dir", "digits")
-            assert_one_line(done, f"{path.name} is damaged")
-            assert snapshot(tmp_path / "ckpt") == damaged
+    path.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    damaged = snapshot(tmp_path / "ckpt")
+    for action in reads:
+        done = trained(*ACTIONS[action], "--data_dir", "digits")
+        assert_one_line(done, f"{path.name} is damaged")
+        assert snapshot(tmp_path / "ckpt") == damaged
     # What a damaged file is not needed for still works.
     if "test" not in reads:
         assert trained(*ACTIONS["test"], "--data_dir", "digits").status == 0
@@ -53,11 +46,9 @@ def test_damaged_checkpoints_of_2019_are_answered(trained, tmp_path, name):
     """Without a record a flipped number cannot be told from another, but a file that is cut can."""
     (tmp_path / "ckpt" / "center-loss.json").unlink()
     path = tmp_path / "ckpt" / f"center-loss-{name}.params"
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b""):
-        path.write_bytes(content)
-        done = trained(*ACTIONS["test"], "--data_dir", "digits", "--model", "lenet")
-        assert_one_line(done, f"{path.name} is damaged: it is truncated")
+    path.write_bytes(path.read_bytes()[:-20])
+    done = trained(*ACTIONS["test"], "--data_dir", "digits", "--model", "lenet")
+    assert_one_line(done, f"{path.name} is damaged: it is truncated")
 
 
 # --- odd but legal -----------------------------------------------------------------------------
@@ -77,17 +68,6 @@ def test_odd_but_legal_flags(cli, flags):
     done = cli("--train", "--center_loss", "--second_train", "--test", *quick, *flags)
     assert done.status == 0 and done.err == "", done.err
     assert "Test_acc: " in done.out
-
-
-def test_two_classes(cli, tmp_path):
-    (tmp_path / "two").mkdir()
-    for name, split in (("train", mnist5k().train), ("t10k", mnist5k().test)):
-        rows = np.flatnonzero(split.labels < 2)[::8]
-        write_idx(tmp_path / "two" / f"{name}-images-idx3-ubyte.gz", split.images[rows, 0])
-        write_idx(tmp_path / "two" / f"{name}-labels-idx1-ubyte", split.labels[rows])
-    flags = ("--data_dir", "two", "--num_classes", 2, "--plotting", *QUICK)
-    done = cli("--train", "--center_loss", "--test", "--eval_method", "knn", *flags)
-    assert done.status == 0, done.err
 
 
 # --- random command lines ----------------------------------------------------------------------

@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import CAN_EXPORT, QUICK, assert_one_line, files_up_to
-from PIL import Image
+from helpers import QUICK, assert_one_line, files_up_to
 
 import runs.trained
 from process import errors
@@ -39,15 +38,14 @@ def test_a_file_that_was_never_committed_is_no_run(trained, tmp_path):
     assert {path.name for path in ckpt.glob("mine[.-][!s]*")} == {"mine.lock"}
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.99])
-def test_pictures_of_a_test_are_all_new_or_all_old(trained, fraction):
-    """On a disk that fills while the first of several files is written, or the largest."""
+def test_pictures_of_a_test_are_all_new_or_all_old(trained):
+    """On a disk that fills while the largest of several files is written."""
     command = ("--test", "--plotting", "--data_dir", "digits")
     assert trained(*command).status == 0
     largest = max(path.stat().st_size for path in Path("output").glob("center-loss-test.*"))
     assert trained("--train", "--center_loss", *ONE, "--seed", 1, "--out_dir", "other").status == 0
     before = snapshot("output")
-    with files_up_to(int(fraction * largest)):
+    with files_up_to(int(0.99 * largest)):
         done = trained(*command)
     assert_one_line(done, "cannot be written (File too large)")
     assert snapshot("output") == before
@@ -108,17 +106,11 @@ def test_a_second_training_needs_centers_before_the_first_one_begins(cli, tmp_pa
 
 def test_a_record_of_another_layout_is_answered(trained, tmp_path):
     """Which records are: tests/runs/test_record.py."""
-    (tmp_path / "images").mkdir()
-    Image.new("L", (28, 28)).save(tmp_path / "images" / "black.png")
     path = tmp_path / "ckpt" / "center-loss.json"
     record = json.loads(path.read_text())
     del record["checksum"], record["dataset"]["sha256"]
     path.write_bytes(records.dump({**record, "checksum": records.sha256(records.dump(record))}))
-    for action in (
-        "--test --eval_method knn", "--second_train --epochs 1", "--compare center-loss",
-        *["--export"] * CAN_EXPORT, "--predict images",
-        "--train --center_loss --resume --epochs 2",
-    ):  # fmt: skip
+    for action in ("--test", "--train --center_loss --resume --epochs 2"):
         done = trained(*action.split())
         assert_one_line(done, "center-loss.json was written by another version")
     assert trained("--train", "--center_loss", *ONE).status == 0  # and can be replaced
@@ -162,7 +154,7 @@ def test_devices_are_not_read(trained, tmp_path, name):
     assert_one_line(trained("--test", "--data_dir", "digits"), name, "Not a regular file")
 
 
-@pytest.mark.parametrize("kind", ["dangling", "loop", "device", "pipe"])
+@pytest.mark.parametrize("kind", ["dangling", "device", "pipe"])
 def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
     for name in ("ckpt/center-loss-resume.params.new", "output/center-loss/test-epoch-0.png"):
         path = tmp_path / name
@@ -170,7 +162,7 @@ def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
         if kind == "pipe":
             os.mkfifo(path)
         else:
-            path.symlink_to({"dangling": "nowhere", "loop": path.name, "device": "/dev/zero"}[kind])
+            path.symlink_to({"dangling": "nowhere", "device": "/dev/zero"}[kind])
     done = trained("--train", "--center_loss", *ONE, "--epochs", 2, "--resume")
     assert done.status == 0 and done.err == "", done.err
 
