@@ -90,20 +90,20 @@ def start(args, variables, host):
 
 def wait(places, processes):
     """Wait until all have ended, or one has failed; returns the exit status."""
-    while any(process.poll() is None for process in processes):
-        for (role, host), process in zip(places, processes):
-            status = process.poll()
+    while True:
+        statuses = [process.poll() for process in processes]
+        for (role, host), process, status in zip(places, processes, statuses):
             if status:
-                who = "the scheduler" if role == "scheduler" else f"a {role}"
-                where = f" on {host}" if host else ""
+                who = f"{role} on {host}" if host else role
                 how = f"status {status}" if status > 0 else f"signal {-status}"
                 note(
-                    f"launch: error: {who}{where} (process {process.pid}) ended with {how}, so "
-                    f"all end; {KEPT}"
+                    f"launch: error: process {process.pid} ({who}) ended with {how}, so all end; "
+                    f"{KEPT}"
                 )
                 return max(status, 1)
+        if None not in statuses:
+            return 0
         time.sleep(0.1)
-    return max(process.returncode != 0 for process in processes)
 
 
 def end(processes):

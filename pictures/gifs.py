@@ -48,3 +48,10 @@ def corners_of(frames):
     """The lowest and the highest place of all dots and centers, (2, 2)."""
     places = np.concatenate([part for dots, _ in frames for part in (dots.points, dots.centers)])
     return np.stack([places.min(axis=0), places.max(axis=0)])
+
+
+def square_around(frames):
+    """The lower left corner and the side of a square that has room for all dots and centers."""
+    low, high = corners_of(frames)
+    side = max(1.06 * (high - low).max(), 1e-9)
+    return (low + high - side) / 2, side

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pictures.feature_maps import COLORS, short_names
-from pictures.gifs import FRAME_MS, corners_of
+from pictures.gifs import FRAME_MS, square_around
 from process.errors import check_signals
 
 TEMPLATE = Path(__file__).with_name("explore.html")
@@ -45,7 +45,7 @@ def images_page(dots, images, columns, wrong, names, title, method):
     """
     kept = choose(np.any(list(wrong.values()), axis=0), wrong[method])
     shown = {
-        **frames_of("test", [(dots, title)], corners([(dots, title)]), kept),
+        **frames_of("test", [(dots, title)], square_around([(dots, title)]), kept),
         "images": [thumbnail(images[i]) for i in kept],
         "rows": {name: [column[i] for i in kept] for name, column in columns.items()},
         "kinds": [
@@ -69,7 +69,7 @@ def epochs_page(parts, title, names=None):
     frames = sum(parts.values(), [])
     every = -(-sum(4 * len(dots.labels) for dots, _ in frames) // MAX_BYTES)
     sets = [
-        frames_of(f"{name} set", part, corners(frames), slice(None, None, every))
+        frames_of(f"{name} set", part, square_around(frames), slice(None, None, every))
         for name, part in parts.items()
     ]
     said = f". One image of {every} is shown." if every > 1 else "."
@@ -106,13 +106,6 @@ def frames_of(name, frames, limits, kept):
         ],
         "kinds": [],
     }  # fmt: skip
-
-
-def corners(frames):
-    """The lower left corner and the side of a square that has room for all dots and centers."""
-    low, high = corners_of(frames)
-    side = max(1.06 * (high - low).max(), 1e-9)
-    return (low + high - side) / 2, side
 
 
 def packed(places, limits):

@@ -6,7 +6,7 @@ import numpy as np
 
 from pictures.feature_maps import SCALES_DIFFER, Dots, class_colors, draw_dots
 from pictures.figure import new_figure, own_style, to_bytes
-from pictures.gifs import corners_of
+from pictures.gifs import square_around
 from utils import nearest_center
 
 INCHES, POINTS = 6.4, 480  # of a panel, and in how many points of it a side is answered
@@ -65,9 +65,8 @@ def draw_wrong(axes, panel):
 
 def draw_regions(axes, panel):
     """Draw the regions of the classifier, and the borders of those of the centers."""
-    low, high = corners_of([(panel.dots, panel.title)])
-    middle, half = (low + high) / 2, max(0.53 * (high - low).max(), 1e-9)
-    extent = np.stack([middle - half, middle + half], axis=1)
+    low, side = square_around([(panel.dots, panel.title)])
+    extent = np.stack([low, low + side], axis=1)
     x, y = (np.linspace(*limits, POINTS) for limits in extent)
     places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     answered = (places @ panel.weight.T + panel.bias).argmax(axis=1)

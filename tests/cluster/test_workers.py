@@ -233,7 +233,7 @@ def test_when_one_dies_the_launcher_ends_all(launched):
     next(one for one in processes if one.environ()["DMLC_ROLE"] == "server").kill()
     done = finish(launcher, status=1)
     assert "Traceback" not in done.err
-    assert "launch: error: a server (process " in done.err and "--resume" in done.err
+    assert "launch: error: process " in done.err and " (server) ended with signal 9" in done.err
 
 
 def test_ctrl_c_ends_all(launched):

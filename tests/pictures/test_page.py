@@ -150,7 +150,7 @@ def test_more_dots_than_there_is_room_for_are_an_even_choice(monkeypatch):
 def test_the_dots_lie_where_the_gif_has_them():
     epochs = frames(2, 40)
     parsed = Parsed(page.epochs_page({"test": epochs}, "a <run> &"))
-    low, side = page.corners(epochs)
+    low, side = page.square_around(epochs)
     for (dots, title), frame in zip(epochs, parsed.first["frames"]):
         assert frame["title"] == title
         for places, key in ((dots.points, "dots"), (dots.centers, "centers")):
