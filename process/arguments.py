@@ -30,11 +30,9 @@ class Parser(argparse.ArgumentParser):
         except ValueError as error:  # a quotation without an end, or bytes that are no text
             self.error(f"the file of flags cannot be read: {error}")
         if unknown:
-            hint = ""
-            for word in unknown:
-                flag = word.partition("=")[0].replace("-", "_").replace("__", "--", 1)
-                close = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.8)
-                hint = hint or (f": did you mean {close[0]}?" if close else "")
+            flag = unknown[0].partition("=")[0].replace("-", "_").replace("__", "--", 1)
+            close = difflib.get_close_matches(flag, self._option_string_actions, 1, 0.8)
+            hint = f": did you mean {close[0]}?" if close else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return args
 
