@@ -50,6 +50,11 @@ def run(*argv, cwd, **kwargs):
     return Done(process.returncode, out, err)
 
 
+def snapshot(folder):
+    """The files in a folder, however deep, and their bytes."""
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
 @contextlib.contextmanager
 def files_up_to(size):
     """Let no file of this process become larger, as on a disk that is full."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import QUICK, assert_one_line, files_up_to
+from helpers import QUICK, assert_one_line, files_up_to, snapshot
 
 import runs.trained
 from process import errors
@@ -14,10 +14,6 @@ from runs import record as records
 pytestmark = pytest.mark.slow
 
 ONE = ("--data_dir", "digits", *QUICK)
-
-
-def snapshot(folder):
-    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
 # --- what a run is -----------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import QUICK, ROOT, assert_one_line, files_up_to, run, start, write_digits
+from helpers import QUICK, ROOT, assert_one_line, files_up_to, run, snapshot, start, write_digits
 
 import data
 from pictures import feature_maps
@@ -191,10 +191,6 @@ def test_resume_of_a_finished_run_changes_nothing(two_epochs, tmp_path):
         done = two_epochs("--train", "--center_loss", "--resume", "--data_dir", "digits", *more)
         assert done.status == 0 and "all 2 epochs are finished" in done.out
     assert snapshot(tmp_path) == before
-
-
-def snapshot(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_resume_of_a_run_that_never_started_starts_it(cli, tmp_path, uninterrupted):

@@ -89,20 +89,16 @@ def test_a_commit_that_was_killed_is_finished_or_forgotten(tmp_path):
     write_new(run.best_params, params.pack(second))
     assert run.read_params(run.best_params, run.read_record())["a"] == 1
     run.recover(run.read_record())
-    assert (
-        run.best_params.read_bytes() == params.pack(first)
-        and not new_name(run.best_params).exists()
-    )
+    assert run.best_params.read_bytes() == params.pack(first)
+    assert not new_name(run.best_params).exists()
     # Killed between the record and the renaming: the new files are the run's.
     run.commit(record, {run.best_params: second, run.resume_params: second})
     run.best_params.rename(new_name(run.best_params))
     run.best_params.write_bytes(params.pack(first))
     assert run.read_params(run.best_params, run.read_record())["a"] == 0
     run.recover(run.read_record())
-    assert (
-        run.best_params.read_bytes() == params.pack(second)
-        and not new_name(run.best_params).exists()
-    )
+    assert run.best_params.read_bytes() == params.pack(second)
+    assert not new_name(run.best_params).exists()
 
 
 def test_what_cannot_be_read_just_now_is_not_removed(tmp_path, monkeypatch):

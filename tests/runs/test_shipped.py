@@ -4,16 +4,12 @@ import shutil
 import subprocess
 
 import pytest
-from helpers import QUICK, ROOT, assert_one_line
+from helpers import QUICK, ROOT, assert_one_line, snapshot
 
 from runs.record import Record
 from runs.run import SHIPPED
 
 LINE = "center-loss: there is no run of this name in ckpt, so the shipped one is used"
-
-
-def snapshot():
-    return {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -25,10 +21,10 @@ def snapshot():
     ],
 )
 def test_a_shipped_run_takes_the_place_of_one_that_is_missing(cli, tmp_path, command):
-    before = snapshot()
+    before = snapshot(SHIPPED)
     done = cli(*command, "--data_dir", "digits")
     assert done.status == 0 and done.out.splitlines()[0] == LINE
-    assert snapshot() == before
+    assert snapshot(SHIPPED) == before
     written = {path.name for path in tmp_path.glob("ckpt/*.params")}
     assert all(name.startswith("center-loss-second-") for name in written)
 
@@ -39,7 +35,7 @@ def test_a_run_of_the_user_goes_before_a_shipped_one(trained):
 
 
 def test_a_shipped_run_cannot_be_resumed(cli, tmp_path):
-    before = snapshot()
+    before = snapshot(SHIPPED)
     flags = ("--train", "--center_loss", "--resume", "--data_dir", "digits", *QUICK)
     done = cli(*flags)
     assert done.status == 0
@@ -50,7 +46,7 @@ def test_a_shipped_run_cannot_be_resumed(cli, tmp_path):
     resume = ("--train", "--center_loss", "--resume", "--epochs", 31, "--ckpt_dir", "copy")
     resume += ("--out_dir", "others")
     assert_one_line(cli(*resume, "--data_dir", "digits"), "shipped runs cannot")
-    assert snapshot() == before
+    assert snapshot(SHIPPED) == before
 
 
 def test_shipped_records_are_of_this_version_and_hold_no_path():
