@@ -1,6 +1,5 @@
 """Image sets, read whole into memory as uint8, and the batches cut from them."""
 
-import itertools
 import os
 from pathlib import Path
 
@@ -9,15 +8,7 @@ import numpy as np
 
 import models
 from datasets import folders, idx, layouts, mnist, mnist5k, tables
-from datasets.dataset import (
-    DEFAULT,
-    Dataset,
-    Reading,
-    Split,
-    check_dataset,
-    edge_of,
-    is_uneven,
-)
+from datasets.dataset import DEFAULT, Dataset, Reading, Split, check_dataset, edge_of, is_uneven
 from process.console import warn
 from process.errors import UserError, check_signals
 from recipe import MODELS
@@ -63,22 +54,14 @@ def load_dataset(dataset, data_dir, network=DEFAULT, reading=None):
 def check_smallest(dataset, network):
     """Raise UserError where the images are too small for the layers of the network."""
     net = getattr(models, MODELS[network.model])(network.num_classes, network.feature_size)
-    channels, rows, columns = dataset.shape
-    sides = itertools.count(min(rows, columns))
-    needed = next(side for side in sides if takes(net, (channels, side, side)))
-    if needed > min(rows, columns):
+    try:
+        net.largest_layer(dataset.shape)
+    except mx.MXNetError as error:
+        rows, columns = dataset.shape[1:]
         raise UserError(
             f"{dataset.name}: images of {rows} x {columns} pixels are too small for --model "
-            f"{network.model}, which needs {needed} x {needed}"
-        )
-
-
-def takes(net, image_shape):
-    """Whether the layers of a network leave something of an image of shape (C, H, W)."""
-    try:
-        return bool(net.largest_layer(image_shape))
-    except mx.MXNetError:
-        return False
+            f"{network.model}: enlarge them"
+        ) from error
 
 
 def read_named(name):
@@ -119,7 +102,7 @@ def read_folder(folder, reading):
     name = os.fsencode(os.path.basename(os.path.realpath(folder))).decode(errors="replace")
     if layouts.holds_images(folder):
         return folders.read(folder, name, reading)
-    place = layouts.idx_folder(folder)
+    place = idx.find_folder(folder)
     table = tables.find(folder) if folder.exists() and not place else None
     if table:
         parts = tables.read(folder, table, reading.sets_apart(name))

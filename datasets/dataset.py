@@ -100,17 +100,14 @@ class Dataset:
         factor = 255 / largest if 0 < largest <= 16 else 1
         if factor != 1:
             note(f"{printable(self.name)}: its brightest pixel is {largest:g}, so all are scaled")
-        parts = {split: self.part_as_bytes(*part, factor) for split, part in self.parts.items()}
+        parts = {}
+        for split, (images, labels) in self.parts.items():
+            scaled = images if factor == 1 else np.rint(images * np.float32(factor))
+            pixels = scaled.astype(np.uint8, copy=False)
+            if (pixels != scaled).any():
+                raise UserError(f"{self.name} has pixels that are no whole numbers")
+            parts[split] = Split(pixels, labels.astype(np.int32, copy=False))
         return replace(self, **parts)
-
-    def part_as_bytes(self, images, labels, factor):
-        if factor != 1 or images.dtype.kind == "f":
-            scaled = images * np.float32(factor)
-            images = np.rint(scaled)
-            broken = scaled[scaled != images]
-            if factor == 1 and len(broken):
-                raise UserError(f"{self.name} has {broken[0]:g} where whole numbers are wanted")
-        return Split(images.astype(np.uint8, copy=False), labels.astype(np.int32, copy=False))
 
     @functools.cached_property
     def classes(self):
@@ -182,7 +179,7 @@ def check_dataset(dataset, network, to_train=True):
         )
     for split, (_, labels) in dataset.parts.items():
         which = {**SPLITS, "val": "validation"}[split]
-        check_labels(f"{dataset.name}: ", which, labels, num_classes)
+        check_labels(f"{dataset.name}: the {which}", labels, num_classes)
     if to_train and not np.ptp(dataset.train.labels):
         raise UserError(
             f"{dataset.name}: all training images have the label {dataset.train.labels[0]:g}, "
@@ -194,17 +191,17 @@ def check_dataset(dataset, network, to_train=True):
         raise UserError(f"{dataset.name}: training images are {said[0]}; test images {said[1]}")
 
 
-def check_labels(where, which, labels, num_classes):
+def check_labels(which, labels, num_classes):
     """Raise UserError unless the labels are whole numbers of 0 to `num_classes` - 1."""
     if not len(labels):
-        raise UserError(f"{where}the {which} set is empty")
-    broken = labels[labels != np.floor(labels)] if labels.dtype.kind == "f" else ()
+        raise UserError(f"{which} set is empty")
+    broken = labels[labels != np.floor(labels)]
     if len(broken):
-        raise UserError(f"{where}a {which} label is {broken[0]:g}, which is no whole number")
+        raise UserError(f"{which} labels have {broken[0]:g}, which is no whole number")
     if labels.max() >= num_classes:
         raise UserError(
-            f"{where}the {which} labels go up to {labels.max():.0f}, so --num_classes "
-            f"must be at least {labels.max() + 1:.0f} (it is {num_classes})"
+            f"{which} labels go up to {labels.max():.0f}, so --num_classes must be at least "
+            f"{labels.max() + 1:.0f} (it is {num_classes})"
         )
     if labels.min() < 0:
-        raise UserError(f"{where}a {which} label is {labels.min():.0f}, below 0")
+        raise UserError(f"{which} labels go down to {labels.min():.0f}, below 0")

@@ -137,8 +137,8 @@ def is_cut_at(ink):
 
 
 def digits_among(labels, areas):
-    """The parts of the ink that may be digits, the largest first: those about as high and as large
-    that touch no border, and that have boxes apart from each other."""
+    """Which parts of the ink may be digits: those about as high and as large as the largest that
+    touch no border."""
     main = int(areas.argmax())
     boxes = ndimage.find_objects(labels)
     high, wide = (np.array([box[i].stop - box[i].start for box in boxes]) for i in (0, 1))
@@ -146,16 +146,7 @@ def digits_among(labels, areas):
     like = (areas > ALIKE * areas[main]) & (abs(np.log2(high / high[main])) < 1)
     like &= ~at_border & (wide < 3 * high)
     like[main] = not at_border[main] or wide[main] < 3 * high[main]  # not the end of a line
-    digits = []
-    for i in sorted(np.flatnonzero(like), key=lambda i: -areas[i]):
-        if not any(overlap(boxes[i], boxes[j]) for j in digits):
-            digits.append(i)
-    return digits
-
-
-def overlap(box, other):
-    """Whether two boxes, of a slice each for rows and columns, have pixels in common."""
-    return all(one.start < two.stop and two.start < one.stop for one, two in zip(box, other))
+    return np.flatnonzero(like)
 
 
 def centered(digit):

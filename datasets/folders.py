@@ -1,10 +1,6 @@
 """People's own images: a folder a class, read in any format, size and mode."""
 
-import contextlib
-import functools
-import hashlib
 import warnings
-from multiprocessing import TimeoutError
 from multiprocessing.pool import ThreadPool
 from typing import NamedTuple, Optional
 
@@ -55,19 +51,15 @@ def read(folder, name, reading):
 
 def count_repeated(parts, files):
     """Say how many images of the other parts are also in the training set."""
-    trained = set(map(digest_of, parts["train"].images))
+    trained = {hash(image.tobytes()) for image in parts["train"].images}
     for split in sorted(parts.keys() - {"train"}):
-        digests = map(digest_of, parts[split].images)
-        again = [path for path, digest in zip(files[split], digests) if digest in trained]
+        pairs = zip(files[split], parts[split].images)
+        again = [path for path, image in pairs if hash(image.tobytes()) in trained]
         if again:
             warn(
                 f"{len(again)} of {len(files[split])} images in {split} are also in train, for "
                 f"example {again[0]}: its accuracy is that of images seen in training"
             )
-
-
-def digest_of(image):
-    return hashlib.sha1(image.tobytes()).digest()
 
 
 def read_files(classes, shape, prepare):
@@ -98,23 +90,14 @@ def decode(paths, shape, prepare=False):
         raise UserError(
             "--prepare mnist makes grey images of 28 x 28: leave --image_size and --color out"
         )
-    read_it = functools.partial(read_one, shape=shape, prepare=prepare)
-    bar = progress(total=len(paths), desc="reading images", unit=" images")
     # Unlike an executor it leaves what is not begun, and takes a tenth of the memory for a path.
-    with warnings.catch_warnings(), bar, ThreadPool(physical_cores()) as pool:
+    with warnings.catch_warnings(), ThreadPool(physical_cores()) as pool:
         warnings.simplefilter("ignore")  # of decoders; the filters are the same in all threads
-        found = pool.imap(read_it, paths)
-        for _ in paths:
-            yield next_of(found)
-            bar.update()
-
-
-def next_of(results):
-    """The next result of a pool; raises Interrupted while it is waited for, if a signal comes."""
-    while True:
-        check_signals()
-        with contextlib.suppress(TimeoutError):
-            return results.next(timeout=0.2)
+        decoded = pool.imap(lambda path: read_one(path, shape, prepare), paths)
+        shown = {"total": len(paths), "desc": "reading images", "unit": " images"}
+        for one in progress(iterable=decoded, **shown):
+            check_signals()
+            yield one
 
 
 def read_one(path, shape, prepare):

@@ -8,17 +8,28 @@ import zlib
 import numpy as np
 
 from process.console import note, printable
-from process.errors import UserError, check_signals
-from process.files import open_regular
+from process.errors import UserError
+from process.files import read_file
 
-DTYPES = {  # by IDX's codes
-    code: np.dtype(name)
-    for code, name in zip((8, 9, 0xB, 0xC, 0xD, 0xE), ("u1", "i1", ">i2", ">i4", ">f4", ">f8"))
-}
+DTYPES = {8: "u1", 9: "i1", 0xB: ">i2", 0xC: ">i4", 0xD: ">f4", 0xE: ">f8"}  # by IDX's codes
 IMAGES, LABELS = (3, 4), (1, 2)  # how many axes they may have
-AT_ONCE = 2**24  # bytes that are read between two looks for a signal
 NAMES = {"train": "train", "t10k": "(?:t10k|test)"}  # of a part, by MNIST's: in others' files
 WORDS = {"train": "training", "t10k": "test"}
+
+
+def find_folder(folder):
+    """The folder with IDX's files, which torchvision puts into MNIST/raw; None where there is none.
+    Raises UserError where there are several."""
+    for place in ("", "raw/", "*/raw/"):
+        found = sorted({path.parent for path in folder.glob(f"{place}[!.]*[-.]idx[0-9]*")})
+        if len(found) > 1:
+            names = ", ".join(map(str, found))
+            raise UserError(
+                f"{folder} has more than one data set ({names}): name one with --data_dir"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def read_split(folder, split):
@@ -34,7 +45,7 @@ def read_split(folder, split):
             "it: the two files do not belong together"
         )
     if labels.ndim == 2:  # QMNIST has more columns
-        labels = labels[:, :1].ravel()
+        labels = labels[:, 0]
     if labels.dtype.kind == "i" and labels.any() and not (labels % 2**24).any():
         raise UserError(
             f"{labels_path}: its labels are in the wrong byte order: IDX files are big-endian"
@@ -63,20 +74,18 @@ def as_images(path, array):
 
 
 def find_idx(folder, split, part):
-    """Find a file by MNIST's name, or by the like names that Kaggle, EMNIST and QMNIST use."""
-    name = f"{split}-{part}-idx{1 if part == 'labels' else 3}-ubyte"
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.is_file():
-            return path
+    """Find a file by MNIST's name, or by the like names that Kaggle, EMNIST and QMNIST use; the
+    packed one where it is there, too."""
     like = rf"(?:.+-)?{NAMES[split]}-{part}[-.]idx\d-(?:ubyte|int)(?:\.gz)?"
     there = sorted(path.name for path in folder.iterdir() if not path.is_dir())
-    found = {one.partition(".gz")[0]: one for one in there if re.fullmatch(like, one)}
+    found = {name.partition(".gz")[0]: name for name in there if re.fullmatch(like, name)}
     if len(found) > 1:
         raise UserError(
             f"{folder} has more than one file of {WORDS[split]} {part}: {', '.join(found)}: "
             "leave the files of one set there"
         )
     if not found:
+        name = f"{split}-{part}-idx{1 if part == 'labels' else 3}-ubyte"
         raise UserError(
             f"{folder} has no file {name} or {name}.gz, nor one of a like name, but "
             f"{', '.join(there[:8]) + ', ...' * (len(there) > 8) or 'nothing'}; images go to "
@@ -88,39 +97,25 @@ def find_idx(folder, split, part):
 def read_idx(path, axes):
     """Read an IDX file, packed by gzip or not, whatever its name says: an array of one of `DTYPES`.
 
-    `axes` are how many it may have. Raises UserError where it is something else, or damaged. It is
-    read as far as its header promises.
+    `axes` are how many it may have. Raises UserError where it is something else, or damaged.
     """
     try:
-        with open_regular(path) as file:
-            packed = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            return read_array(path, gzip.GzipFile(fileobj=file) if packed else file, axes)
+        content = read_file(path)
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({reason})") from error
-
-
-def read_array(path, file, axes):
-    """The array of an IDX file that is open."""
-    magic = file.read(4)
-    known = len(magic) == 4 and magic[:2] == b"\0\0" and magic[2] in DTYPES and magic[3] in axes
-    sizes = file.read(4 * magic[3]) if known else b""
-    if not known or len(sizes) < 4 * magic[3]:
+    known = len(content) >= 4 and content[:2] == b"\0\0" and content[2] in DTYPES
+    if not known or content[3] not in axes or len(content) < 4 + 4 * content[3]:
         wanted = " axes, or ".join(map(str, axes))
         raise UserError(
             f"{path} cannot be read: it is not an IDX file of numbers with {wanted} axes"
         )
-    shape, dtype = np.frombuffer(sizes, ">u4").tolist(), DTYPES[magic[2]]
-    size = math.prod(shape) * dtype.itemsize
-    content = bytearray()
-    while len(content) <= size:  # by one more, which must not be there
-        check_signals()
-        piece = file.read(min(AT_ONCE, size + 1 - len(content)))
-        if not piece:
-            break
-        content += piece
-    if len(content) != size:
-        fault = "truncated" if len(content) < size else "longer than that"
+    start = 4 + 4 * content[3]
+    shape, dtype = np.frombuffer(content[4:start], ">u4").tolist(), np.dtype(DTYPES[content[2]])
+    size, there = math.prod(shape) * dtype.itemsize, len(content) - start
+    if there != size:
+        fault = "truncated" if there < size else "longer than that"
         raise UserError(f"{path}: the header promises {size} bytes, and the file is {fault}")
-    return np.frombuffer(content, dtype).reshape(shape)
+    return np.frombuffer(content, dtype, offset=start).reshape(shape)

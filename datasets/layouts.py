@@ -1,20 +1,19 @@
 """Where the images of a data set of folders lie, as other programs and systems write them."""
 
-import contextlib
 import hashlib
 import os
-import re
 import unicodedata
 from pathlib import Path
 
+from datasets import idx
 from datasets.images import FORMATS
 from process.console import printable, say, warn
 from process.errors import UserError, check_signals
 
-FOLDERS = {  # what the folders of a set's parts may be called, in any case
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+PARTS = {  # by what the folder of a set's part may be called, in any case
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 NOT_OURS = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")  # left by macOS, Synology, Windows
 TEST_SHARE = 10  # one image of so many, where no test images are set apart
@@ -34,53 +33,28 @@ def folders_in(folder):
 
 
 def walk(folder):
-    """All visible files in a folder, however deep, sorted; links are followed. Raises UserError
-    where a folder in it cannot be read."""
-    found, seen = [], set()
+    """The visible files in a folder, however deep and beyond links: the images, and the others,
+    both sorted. Raises UserError where a folder in it cannot be read."""
+    images, others, seen = [], [], set()
     for root, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         check_signals()
+        folders[:] = filter(is_visible, folders)
+        if os.path.realpath(root) in seen:  # by a link that leads in a circle
+            folders.clear()
+            continue
         seen.add(os.path.realpath(root))
-        folders[:] = [
-            name
-            for name in folders
-            if is_visible(name) and os.path.realpath(os.path.join(root, name)) not in seen
-        ]
-        found += [Path(root, name) for name in names if is_visible(name)]
-    return sorted(found)
+        for path in (Path(root, name) for name in names if is_visible(name)):
+            (images if path.suffix.lower() in FORMATS else others).append(path)
+    return sorted(images), sorted(others)
 
 
 def refuse(error):
     raise UserError(f"{error.filename} cannot be read ({error.strerror})") from error
 
 
-def is_image(path):
-    return path.suffix.lower() in FORMATS
-
-
 def holds_images(folder):
     """Whether a data set's folder has folders in it, and none of IDX's files."""
-    with contextlib.suppress(OSError):
-        return idx_folder(folder) is None and bool(folders_in(folder))
-    return False
-
-
-def idx_folder(folder):
-    """The folder with IDX's files, which torchvision puts into MNIST/raw; None where there is none.
-    Raises UserError where there are several."""
-    if not folder.is_dir():
-        return None
-    found = [path for path in (folder, *folder.glob("raw"), *folder.glob("*/raw")) if has_idx(path)]
-    if len(found) > 1 and found[0] != folder:
-        names = ", ".join(map(str, found))
-        raise UserError(f"{folder} has more than one data set ({names}): name one with --data_dir")
-    return found[0] if found else None
-
-
-def has_idx(folder):
-    """Whether a folder has files that are named as IDX's are."""
-    return folder.is_dir() and any(
-        re.search(r"(images|labels)[-.]idx\d", path.name) for path in visible(folder)
-    )
+    return folder.is_dir() and idx.find_folder(folder) is None and bool(folders_in(folder))
 
 
 def same(name):
@@ -89,18 +63,18 @@ def same(name):
 
 
 def split_folders(folder):
-    """The folders of the parts, by the keys of `FOLDERS`; one without folders of classes is none.
+    """The folders of the parts, by the values of `PARTS`; one without folders of classes is none.
 
     With none at all the folders in `folder` are the classes. Raises UserError where a part has two
     folders, or where that of the training images alone is missing.
     """
     found = {}
     for path in folders_in(folder):
-        for split, names in FOLDERS.items():
-            if path.name.lower() in names and folders_in(path):
-                if split in found:
-                    raise UserError(f"{found[split]} and {path} are both named for one part")
-                found[split] = path
+        part = PARTS.get(path.name.lower())
+        if part and folders_in(path):
+            if part in found:
+                raise UserError(f"{found[part]} and {path} are both named for one part")
+            found[part] = path
     if found and "train" not in found:
         raise UserError(
             f"{folder} has {', '.join(path.name for path in found.values())}, but no folder train "
@@ -117,28 +91,16 @@ def class_names(folder):
     if len(names) < 2:
         raise UserError(
             f"{root} has {len(names)} folder(s) of images, but classes need two: "
-            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*"
-            + labels_in_a_table(folder)
+            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*. If a table has the "
+            "labels, move each image to a folder of its class; a table of pixels is to be named "
+            "with --data_dir itself"
         )
     for name in names:
-        if same(name).lower() == "unknown":
+        if name.lower() == "unknown":
             raise UserError(f"{root / name}: images that are refused are called unknown: rename it")
-        try:
-            name.encode()
-        except UnicodeEncodeError as error:
-            raise UserError(f"{root / name} has a name that is no UTF-8: rename it") from error
+        if name != os.fsencode(name).decode(errors="replace"):
+            raise UserError(f"{root / name} has a name that is no UTF-8: rename it")
     return names
-
-
-def labels_in_a_table(folder):
-    """A text about the table of a folder whose images have no folders of classes."""
-    tables = [path for path in visible(folder) if path.suffix.lower() in (".csv", ".npz")]
-    if not tables:
-        return ""
-    return (
-        f"; if {tables[0].name} holds the pixels, name it with --data_dir, and if it holds the "
-        "labels of images, move each of these to a folder of its class"
-    )
 
 
 def list_splits(folder, names, sets_apart):
@@ -150,17 +112,14 @@ def list_splits(folder, names, sets_apart):
     images. Where `names` of classes are given, others are refused, and some may be missing. Raises
     UserError where the folders are others.
     """
-    folders = split_folders(folder)
+    roots = split_folders(folder)
     names = names or class_names(folder)
-    unused = []
-    if folders["train"] != folder:
-        unused += [path for path in visible(folder) if path not in folders.values()]
-    splits = {split: list_split(root, names, unused) for split, root in folders.items()}
-    if unused:
-        warn(f"not used: {', '.join(map(str, unused))} (images end in {', '.join(FORMATS)})")
+    unused = [] if roots["train"] == folder else set(visible(folder)) - set(roots.values())
+    warn_of_unused(sorted(unused))
+    splits = {split: list_split(root, names) for split, root in roots.items()}
     if "test" not in splits and "val" in splits:
         splits["test"] = splits.pop("val")
-        say(printable(f"{folder} has no labelled test images: {folders['val']} is the test set"))
+        say(printable(f"{folder} has no labelled test images: {roots['val']} is the test set"))
     elif "test" not in splits:
         say_what_is_test(folder, sets_apart)
         apart = zip(*map(set_apart, splits["train"]))
@@ -175,8 +134,8 @@ def say_what_is_test(where, sets_apart):
     say(f"{printable(where)} has no labelled test images: {what}")
 
 
-def list_split(root, names, unused):
-    """The images of each class in a part; what else is there is added to `unused`."""
+def list_split(root, names):
+    """The images of each class in a part."""
     there = {}
     for path in folders_in(root):
         if same(path.name) in there:
@@ -189,10 +148,16 @@ def list_split(root, names, unused):
         raise UserError(
             f"{there[strange[0]]} is a class without training images: the classes are {known}"
         )
-    unused += [path for path in visible(root) if not path.is_dir()]
-    classes = [walk(there[name]) if name in there else [] for name in wanted]
-    unused += [path for paths in classes for path in paths if not is_image(path)]
-    return [list(filter(is_image, paths)) for paths in classes]
+    found = [walk(there[name]) if name in there else ([], []) for name in wanted]
+    beside = [path for path in visible(root) if not path.is_dir()]
+    warn_of_unused(sum((others for _, others in found), beside))
+    return [images for images, _ in found]
+
+
+def warn_of_unused(paths):
+    """Name what is not used of a data set's folders, if anything."""
+    if paths:
+        warn(f"not used: {', '.join(map(str, paths))} (images end in {', '.join(FORMATS)})")
 
 
 def set_apart(paths):

@@ -1,7 +1,6 @@
 """The action that writes a trained network as an ONNX model, which runs without MXNet."""
 
 import json
-import math
 import warnings
 
 import mxnet as mx
@@ -10,6 +9,7 @@ import onnx
 import onnxruntime
 from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
 from onnx import TensorProto, helper, numpy_helper
+from scipy.spatial.distance import cdist
 
 from datasets.dataset import POLARITY
 from inference.unknown import REJECTED
@@ -20,8 +20,8 @@ from process.files import claim, write_together
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
-BLOCK = 2**24  # how many numbers a layer may have for one batch of the comparison
-COMPARED = 100  # images, or fewer large ones
+COMPARED = 100  # images, or fewer, so that no layer has more than
+MOST_ACTIVATIONS = 2**24  # of them
 MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
 
 
@@ -38,7 +38,7 @@ def export(trained, reject=None):
     threshold = None
     if reject is not None or (trained.record and trained.record.best.distances):
         threshold = trained.threshold(REJECTED if reject is None else reject)
-    images = random_images(trained.image_shape)
+    images = random_images(loaded.net, trained.image_shape)
     facts = how_to_answer(trained, threshold)
     content = to_onnx(loaded.net, loaded.centers, images, facts)
     write_together({model: content, beside: f"{json.dumps(facts, indent=1)}\n".encode()})
@@ -47,10 +47,12 @@ def export(trained, reject=None):
     say(f"{beside}: classes, preparation and threshold, as in the model's metadata")
 
 
-def random_images(shape):
+def random_images(net, shape):
     """Noise of different density and brightness to compare the model on, (N, C, H, W) uint8, for
     images of `shape` (C, H, W)."""
-    count = min(COMPARED, max(1, BLOCK // math.prod(shape)))
+    num_classes, feature_size = net.output.weight.shape
+    an_image = max(net.largest_layer(shape), num_classes * feature_size)
+    count = min(COMPARED, max(2, MOST_ACTIVATIONS // an_image))
     random = np.random.RandomState(0)
     brightness = random.uniform(0, 256, (count, 1, 1, 1))
     drawn = random.uniform(size=(count, 1, *shape[1:])) < random.uniform(size=brightness.shape)
@@ -171,16 +173,11 @@ def compare_with_mxnet(content, net, centers, images):
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    ctx = net.output.weight.list_ctx()[0]
-    num_classes, feature_size = net.output.weight.shape
-    an_image = max(net.largest_layer(images.shape[1:]), num_classes * feature_size)
-    size = max(1, BLOCK // an_image)
-    blocks = [images[i : i + size] for i in range(0, len(images), size)]
-    for block in (images[:1], *blocks):
-        image = block.astype(np.float32) / 255
-        expected = [array.asnumpy() for array in net(mx.nd.array(image, ctx))]
+    for batch in (images[:1], images):
+        image = batch.astype(np.float32) / 255
+        expected = [array.asnumpy() for array in net(mx.nd.array(image))]
         if centers is not None:
-            expected.append(distances(expected[1], centers))
+            expected.append(cdist(expected[1], centers))
         for name, wanted, given in zip(names, expected, session.run(names, {"image": image})):
             scale = np.maximum(1, np.abs(wanted).max(axis=1, keepdims=True))
             apart = (np.abs(given - wanted) / scale).max()
@@ -189,9 +186,3 @@ def compare_with_mxnet(content, net, centers, images):
                     f"the ONNX model's {name} is {apart:.1e} from MXNet's, and {TOLERANCE:.0e} is "
                     "allowed: try other versions of onnx and onnxruntime"
                 )
-
-
-def distances(features, centers):
-    """The Euclidean distances between features (N, d) and centers (C, d): (N, C) float64."""
-    centers = centers.astype(np.float64)
-    return np.stack([np.linalg.norm(feature - centers, axis=1) for feature in features])

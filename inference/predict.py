@@ -1,7 +1,6 @@
 """The action that answers for images of any origin."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ import numpy as np
 from datasets import folders, layouts
 from datasets.images import FORMATS
 from process.console import as_csv, printable, say, warn
-from process.errors import UserError, check_signals
+from process.errors import UserError
 
-AT_ONCE, BYTES_AT_ONCE = 500, 2**25  # images that are read before they are answered
+AT_ONCE = 100  # images that are read before they are answered
 COLUMNS = ("path", "class", "probability", "nearest_center", "distance", "class_prediction")
 UNKNOWN = "unknown"
 
@@ -41,32 +40,32 @@ def predict(trained, paths, ctx, method, form="text", threshold=None):
     broken, several, unlike = [], [], 0
     if form == "csv":
         say(csv_line(COLUMNS))
-    size = min(AT_ONCE, max(1, BYTES_AT_ONCE // math.prod(trained.image_shape)))
-    for start in range(0, len(paths), size):
-        check_signals()
-        chunk = paths[start : start + size]
+    for start in range(0, len(paths), AT_ONCE):
+        chunk = paths[start : start + AT_ONCE]
         decoded = list(folders.decode(chunk, trained.image_shape, trained.prepares))
-        broken += [path for path, one in zip(chunk, decoded) if one.fault == folders.UNREADABLE]
-        several += [path for path, one in zip(chunk, decoded) if one.digits > 1]
+        whole = [one.pixels for one in decoded if one.fault is None]
         answered = iter(())
-        if any(one.fault is None for one in decoded):
-            images = np.stack([one.pixels for one in decoded if one.fault is None])
+        if whole:
+            images = np.stack(whole)
             unlike += trained.count_unlike(images)
             answered = rows(trained, loaded.answer(images), method, threshold)
         for path, one in zip(chunk, decoded):
-            row = dict.fromkeys(COLUMNS)
+            row = {"path": str(path), **dict.fromkeys(COLUMNS[1:])}
             if one.fault == folders.NO_INK:
                 row["class"] = UNKNOWN
             elif one.fault is None:
                 row.update(zip(COLUMNS[1:], next(answered)))
-            row["path"] = str(path)
+            else:
+                broken.append(row["path"])
+            if one.digits > 1:
+                several.append(row["path"])
             if form == "json" or one.fault != folders.UNREADABLE:
                 say(line(row, one, form, method))
     trained.warn_of_unlike(unlike, f"of {len(paths)} images")
     if several:
-        warn(f"several digits, answered as one: {', '.join(map(str, several))}")
+        warn(f"several digits, answered as one: {', '.join(several)}")
     if broken:
-        raise UserError(f"{folders.UNREADABLE}: {', '.join(map(str, broken))}")
+        raise UserError(f"{folders.UNREADABLE}: {', '.join(broken)}")
 
 
 def rows(trained, answers, method, threshold):
@@ -88,9 +87,9 @@ def image_files(paths):
     files, others = [], 0
     for path in map(Path, paths):
         if path.is_dir():
-            there = layouts.walk(path)
-            files += filter(layouts.is_image, there)
-            others += sum(not layouts.is_image(one) for one in there)
+            images, left_out = layouts.walk(path)
+            files += images
+            others += len(left_out)
         elif path.exists():
             files.append(path)
         else:

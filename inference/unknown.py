@@ -7,7 +7,6 @@ import numpy as np
 from datasets import folders, idx
 from datasets.images import FORMATS
 from inference.predict import image_files
-from process.console import warn
 from process.errors import UserError
 
 REJECTED = 0.05  # the fraction of test images that are refused, unless it is given
@@ -44,20 +43,12 @@ def read_unknown(path, trained):
     shape = tuple(trained.image_shape)
     if path.is_file() and path.suffix.lower() not in FORMATS:
         images = idx.read_images(path)
-        if not len(images):
-            raise UserError(f"{path} has no image")
-        if images.shape[1:] != shape:
-            raise UserError(f"{path}: its images are {images.shape[1:]}, not {shape}")
     else:
         paths, _ = image_files([str(path)])
-        decoded = list(folders.decode(paths, shape, trained.prepares))
-        for fault in (folders.UNREADABLE, folders.NO_INK):
-            count = sum(one.fault == fault for one in decoded)
-            if count:
-                warn(f"{count} images of {path} are skipped: {fault}")
-        whole = [one.pixels for one in decoded if one.fault is None]
-        if not whole:
-            raise UserError(f"{path} has no image that can be read")
-        images = np.stack(whole)
+        images = folders.read_files([paths], shape, trained.prepares)[0].images
+    if not len(images):
+        raise UserError(f"{path} has no image that can be read")
+    if images.shape[1:] != shape:
+        raise UserError(f"{path}: its images are {images.shape[1:]}, not {shape}")
     trained.warn_of_unlike(trained.count_unlike(images), f"unknown images of {path}")
     return images

@@ -19,6 +19,18 @@ def grey(kind, digit, seed, **kwargs):
     return photographs.photograph(kind, digit, seed, **kwargs).convert("L")
 
 
+def shrunk(picture):
+    return picture.resize((28, 28), Image.Resampling.BILINEAR)
+
+
+def accuracies(pictures, labels, prefix="best"):
+    """Those of a shipped network on prepared pictures, by method."""
+    prepared, blank = map(digits.prepare, pictures), np.zeros((28, 28), np.uint8)
+    images = np.stack([one.pixels if one else blank for one in prepared])[:, np.newaxis]
+    loaded = open_run(Run(prefix, SHIPPED, "output"), {}).on(mx.cpu())
+    return utils.accuracies(loaded.answer(images), labels)
+
+
 @pytest.mark.parametrize("kind", photographs.KINDS)
 def test_the_ink_is_found_whatever_it_is_written_on(kind):
     for digit in (0, 3, 4, 8):
@@ -33,21 +45,20 @@ def test_the_ink_is_found_whatever_it_is_written_on(kind):
         assert 0 <= left < right <= picture.width and 0 <= top < bottom <= picture.height
 
 
-def test_shipped_networks_read_digits_of_every_kind():
+@pytest.mark.parametrize("prefix", ["center-loss", "best"])
+def test_shipped_networks_read_digits_of_every_kind_and_size(prefix):
     labels = np.tile(np.arange(10), len(photographs.KINDS))
-    prepared = [digits.prepare(grey(kind, digit, 70 + digit))
-                for kind in photographs.KINDS for digit in range(10)]  # fmt: skip
-    images = np.stack([one.pixels for one in prepared])[:, np.newaxis]
-    for prefix in ("center-loss", "best"):
-        loaded = open_run(Run(prefix, SHIPPED, "output"), {}).on(mx.cpu())
-        found = utils.accuracies(loaded.answer(images), labels)
+    pictures = [grey(kind, j, 70 + j) for kind in photographs.KINDS for j in range(10)]
+    for sized in (pictures, [shrunk(picture) for picture in pictures]):
+        found = accuracies(sized, labels, prefix)
         assert min(found.values()) >= 0.9, found
 
 
 def test_pictures_without_ink_hold_no_digit():
     for kind in photographs.KINDS:
         for seed in range(4):
-            assert digits.prepare(grey(kind, None, 300 + seed)) is None
+            paper = grey(kind, None, 300 + seed)
+            assert digits.prepare(paper) is None and digits.prepare(shrunk(paper)) is None
 
 
 def test_a_shadow_is_no_ink():
@@ -67,10 +78,6 @@ def test_of_mnists_own_images_nothing_changes():
         prepared = digits.prepare(Image.fromarray(255 - image))
         np.testing.assert_array_equal(prepared.pixels, image)
     assert digits.prepare(Image.new("L", (28, 28), 9)) is None
-
-
-def shrunk(picture):
-    return picture.resize((28, 28), Image.Resampling.BILINEAR)
 
 
 def in_a_corner(image):
@@ -97,22 +104,9 @@ MNIST_OTHERWISE = {
 @pytest.mark.parametrize("kind", MNIST_OTHERWISE)
 def test_small_pictures_are_found_out_and_not_taken_for_mnists(kind):
     """28 x 28 is no proof that a picture is as MNIST's are, nor that it has a margin."""
-    test = mnist5k().test
-    prepared = [digits.prepare(MNIST_OTHERWISE[kind](image)) for image in test.images[::25, 0]]
-    blank = np.zeros((28, 28), np.uint8)
-    images = np.stack([blank if one is None else one.pixels for one in prepared])[:, np.newaxis]
-    found = open_run(Run("best", SHIPPED, "output"), {}).on(mx.cpu()).answer(images).found
-    assert np.mean(found["softmax"] == test.labels[::25]) >= 0.9
-
-
-def test_photos_as_small_as_mnists_images_are_prepared():
-    kinds = photographs.KINDS
-    pictures = [shrunk(grey(kind, i % 10, 90 + i)) for i, kind in enumerate(kinds * 5)]
-    images = np.stack([digits.prepare(picture).pixels for picture in pictures])[:, np.newaxis]
-    found = open_run(Run("best", SHIPPED, "output"), {}).on(mx.cpu()).answer(images).found
-    assert np.mean(found["softmax"] == np.arange(len(pictures)) % 10) >= 0.9
-    for kind in kinds:
-        assert digits.prepare(shrunk(grey(kind, None, 300))) is None
+    images, labels = (array[::25] for array in mnist5k().test)
+    pictures = [MNIST_OTHERWISE[kind](image) for image in images[:, 0]]
+    assert accuracies(pictures, labels)["softmax"] >= 0.9
 
 
 def test_several_digits_are_counted():

@@ -15,6 +15,7 @@ import utils
 from datasets import folders
 from experiments import letters, photographs
 from inference import predict as prediction
+from process.errors import UserError
 from runs.run import Run
 from runs.trained import open_run
 
@@ -54,16 +55,16 @@ def test_images_are_answered_as_the_network_and_the_centers_say(trained, tmp_pat
         }  # fmt: skip
 
 
-def test_three_formats_say_the_same(cli, tmp_path):
+def test_three_formats_say_the_same(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction, "AT_ONCE", 3)
     write_some(tmp_path / "some")
     (tmp_path / "some" / "deeper").mkdir()
     odd = 'a "name",\nodd.png'
     (tmp_path / "some" / "0-0.png").rename(tmp_path / "some" / "deeper" / odd)
     forms = {form: cli("--predict", "some", "--format", form) for form in ("csv", "json")}
     table = list(csv.DictReader(io.StringIO(forms["csv"].out, newline="")))
-    assert [
-        {name: str(value) for name, value in row.items()} for row in answers(forms["json"])
-    ] == (table)
+    rows = answers(forms["json"])
+    assert [{name: str(value) for name, value in row.items()} for row in rows] == table
     text = cli("--predict", "some").out.splitlines()
     assert len(text) == 7
     for line, row in zip(text, table):
@@ -82,20 +83,11 @@ def test_far_images_are_unknown(trained, tmp_path):
         near = before["nearest_center"]  # what a distance decides, the centers answer
         assert row["class"] == ("unknown" if row["distance"] > limit else near)
     # The record keeps which distance a fraction of the test images exceeded.
+    write_some(tmp_path / "test", count=100)  # those of `digits`
     for reject in (0.5, 0.05, 0, 1):
-        split = folders_of(tmp_path / f"test-{reject}")
-        done = trained("--predict", split, "--format", "json", "--reject", reject)
+        done = trained("--predict", "test", "--format", "json", "--reject", reject)
         refused = np.mean([row["class"] == "unknown" for row in answers(done)])
         assert refused == pytest.approx(reject, abs=0.011)
-
-
-def folders_of(folder):
-    """The test images of `digits`, as the fixture `trained` has them."""
-    folder.mkdir()
-    test = mnist5k().test
-    for i, image in enumerate(test.images[::10, 0]):
-        Image.fromarray(image).save(folder / f"{i:03}.png")
-    return folder.name
 
 
 def test_a_run_without_centers_predicts_without_them(cli, tmp_path):
@@ -103,9 +95,8 @@ def test_a_run_without_centers_predicts_without_them(cli, tmp_path):
     assert cli("--train", "--data_dir", "digits", *QUICK).status == 0
     flags = ("--predict", "some", "--prefix", "softmax-loss")
     done = cli(*flags)
-    assert done.status == 0 and re.search(
-        r"some/0-0.png: \d \(probability 0\.\d{4}\)$", done.out, re.M
-    )
+    answer = re.compile(r"^some/0-0.png: \d \(probability 0\.\d{4}\)$", re.M)
+    assert done.status == 0 and answer.search(done.out), done
     assert cli(*flags, "--format", "csv").out.splitlines()[1].split(",")[3:5] == ["", ""]
     for flag in ("--threshold", "--reject"):
         assert_one_line(cli(*flags, flag, 0.5), "--threshold or --reject needs")
@@ -160,6 +151,7 @@ def test_photos_are_answered_with_their_boxes(cli, tmp_path):
     assert (paper["class"], paper["fault"]) == ("unknown", "no ink found") and "box" not in paper
     assert (broken["class"], broken["fault"]) == (None, "not a readable image")
     assert done.status == 1
+    assert done.err.splitlines()[-1].endswith("error: not a readable image: some/c.png")
     text = cli("--predict", "some").out.splitlines()
     assert len(text) == 3 and text[1] == "some/b.jpg: unknown (no ink found)"
 
@@ -196,15 +188,11 @@ def test_the_shipped_networks_answer_in_a_strange_folder(cli, tmp_path):
         assert done.status == 0 and done.out.count(": unknown (") <= 6
 
 
-def test_what_cannot_be_answered_is_named_after_what_can(trained, tmp_path):
-    write_some(tmp_path / "some", count=3)
-    (tmp_path / "some" / "broken.png").write_bytes(b"x")
-    done = trained("--predict", "some")
-    assert len(done.out.splitlines()) == 3
-    assert_one_line(done, "not a readable image: some/broken.png")
-    assert_one_line(trained("--predict", "nowhere"), "nowhere is not there")
-    (tmp_path / "empty").mkdir()
-    assert_one_line(trained("--predict", "empty"), "empty: no file's name ends in .png, .jpg")
+def test_paths_without_images_are_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere is not there"):
+        prediction.image_files(["nowhere"])
+    with pytest.raises(UserError, match="no file's name ends in .png, .jpg"):
+        prediction.image_files([str(tmp_path)])
 
 
 def test_unknown_images_are_told_by_distance_and_by_probability(trained, tmp_path):
@@ -299,14 +287,3 @@ def test_letters_are_no_digits(tmp_path):
     assert ink.sum(axis=1).min() > 0 and len(np.unique(ink, axis=0)) == len(images)
     rows = (ink.reshape(-1, 28, 28).sum(axis=2) * np.arange(28)).sum(axis=1) / ink.sum(axis=1)
     assert np.abs(rows - 13.5).max() <= 1  # their centers of mass
-
-
-def test_large_images_are_read_few_at_a_time(cli, tmp_path, monkeypatch):
-    write_some(tmp_path / "images")
-    monkeypatch.setattr(prediction, "BYTES_AT_ONCE", 3 * 28 * 28)
-    decode, read = folders.decode, []
-    monkeypatch.setattr(
-        folders, "decode", lambda chunk, *args: read.append(len(chunk)) or decode(chunk, *args)
-    )
-    assert len(cli("--predict", "images").out.splitlines()) == 7
-    assert read == [3, 3, 1]
