@@ -53,8 +53,7 @@ def write(text, stream):
     # A path may hold any character, and a terminal take only some. In one piece, with its end:
     # other processes may write to the same terminal.
     stream.write(f"{tagged}\n".encode(encoding, "backslashreplace").decode(encoding))
-    if hasattr(stream, "flush"):
-        stream.flush()
+    stream.flush()
 
 
 def table(header, rows):
@@ -93,9 +92,7 @@ def say_when_it_ends(seconds):
     """Say how long the rest will take, unless that is less than half a minute."""
     if seconds < 30:
         return
-    end = time.strftime(
-        "%H:%M" if seconds < 80_000 else "%d %b %H:%M", time.localtime(time.time() + seconds)
-    )
+    end = time.strftime("%H:%M", time.localtime(time.time() + seconds))
     minutes = max(1, round(seconds / 60))
     hours = f"{minutes // 60} h {minutes % 60} min" if minutes >= 120 else f"{minutes} min"
     say(f"About {hours} left, until {end}")

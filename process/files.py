@@ -68,10 +68,7 @@ def write_together(contents):
 def write_new(path, content):
     """Write bytes beside `path`, where `rename_new` or `remove_new` finds them."""
     try:
-        if path.is_dir() and not path.is_symlink():  # which nothing can be renamed to
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        new_name(path).unlink(missing_ok=True)  # it might be a link
-        with open(new_name(path), "xb") as file:
+        with open(new_name(path), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

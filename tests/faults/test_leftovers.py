@@ -1,7 +1,6 @@
-"""Whatever was there before: leftovers, other runs of the name, records, links, devices."""
+"""Whatever was there before: leftovers, other runs of the name, records, folders."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -45,17 +44,6 @@ def test_pictures_of_a_test_are_all_new_or_all_old(trained):
         done = trained(*command)
     assert_one_line(done, "cannot be written (File too large)")
     assert snapshot("output") == before
-
-
-def test_a_folder_in_the_place_of_a_file_leaves_all_as_it_was(trained, tmp_path):
-    """Noticed before anything of the new epoch counts."""
-    (tmp_path / "ckpt" / "center-loss-best.params").unlink()
-    before = snapshot("ckpt")
-    (tmp_path / "ckpt" / "center-loss-best.params").mkdir()
-    done = trained("--train", "--center_loss", *ONE)
-    assert_one_line(done, "center-loss-best.params cannot be written (Is a directory)")
-    (tmp_path / "ckpt" / "center-loss-best.params").rmdir()
-    assert snapshot("ckpt") == before
 
 
 def test_a_plain_run_is_no_second_training(trained):
@@ -128,46 +116,9 @@ def test_what_was_trained_in_the_same_command_is_resumed(cli, monkeypatch):
     assert cli("--test", *ONE[:2]).status == 0
 
 
-# --- links and devices -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["center-loss.lock", "center-loss-best.params.new"])
-def test_links_are_not_followed(trained, tmp_path, name):
-    (tmp_path / "precious").write_text("precious")
-    path = tmp_path / "ckpt" / name
-    if path.exists():
-        path.unlink()
-    path.symlink_to(tmp_path / "precious")
-    done = trained("--train", "--center_loss", *ONE, "--seed", 1)
-    assert done.status == 0, done.err
-    assert (tmp_path / "precious").read_text() == "precious"
-
-
-@pytest.mark.parametrize("name", ["center-loss.json", "center-loss-best.params"])
-def test_devices_are_not_read(trained, tmp_path, name):
-    (tmp_path / "ckpt" / name).unlink()
-    (tmp_path / "ckpt" / name).symlink_to("/dev/zero")
-    assert_one_line(trained("--test", "--data_dir", "digits"), name, "Not a regular file")
-
-
-@pytest.mark.parametrize("kind", ["dangling", "device", "pipe"])
-def test_leftovers_that_are_no_files_stop_nothing(trained, tmp_path, kind):
-    for name in ("ckpt/center-loss-resume.params.new", "output/center-loss/test-epoch-0.png"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        if kind == "pipe":
-            os.mkfifo(path)
-        else:
-            path.symlink_to({"dangling": "nowhere", "device": "/dev/zero"}[kind])
-    done = trained("--train", "--center_loss", *ONE, "--epochs", 2, "--resume")
-    assert done.status == 0 and done.err == "", done.err
-
-
 @pytest.mark.parametrize("flag", ["--data_dir", "--ckpt_dir", "--out_dir"])
-@pytest.mark.parametrize("folder", ["loop", "a" * 300], ids=["loop", "long"])
-def test_folders_that_cannot_be_entered(cli, tmp_path, flag, folder):
+def test_folders_that_cannot_be_entered(cli, tmp_path, flag):
     (tmp_path / "loop").symlink_to("loop")
-    assert_one_line(cli("--train", "--center_loss", *ONE, flag, folder), folder)
+    assert_one_line(cli("--train", "--center_loss", *ONE, flag, "loop"), "loop")
     if flag != "--out_dir":
-        done = cli("--test", "--prefix", "mine", *ONE[:2], flag, folder)
-        assert_one_line(done, folder if flag == "--ckpt_dir" and folder != "loop" else "mine")
+        assert_one_line(cli("--test", "--prefix", "mine", *ONE[:2], flag, "loop"), "mine")

@@ -181,6 +181,9 @@ def test_streams_that_can_only_be_written_to(cli):
         def write(self, text):
             said.append(text)
 
+        def flush(self):
+            pass
+
     with contextlib.redirect_stdout(Stream()), contextlib.redirect_stderr(Stream()):
         assert cli(*COMMAND, "--use_gpu").status == 0
     assert "Epoch [0]" in "".join(said) and "WARNING: " in "".join(said)
