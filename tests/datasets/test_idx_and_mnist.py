@@ -27,17 +27,6 @@ from process.errors import UserError
 from recipe import Network
 
 
-def test_idx_files_packed_or_not(tmp_path):
-    write_digits(tmp_path / "digits", train=300, test=100)
-    loaded = data.load_dataset("auto", str(tmp_path / "digits"))
-    step = len(mnist5k().train.labels) // 300
-    np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::step][:300])
-    np.testing.assert_array_equal(loaded.train.labels, mnist5k().train.labels[::step][:300])
-    assert loaded.train.images.dtype == np.uint8 and loaded.train.labels.dtype == np.int32
-    assert loaded.test.images.shape == (100, 1, 28, 28)
-    assert loaded.name == "digits"
-
-
 def test_a_data_set_is_a_reader_and_a_flag(monkeypatch):
     assert set(recipe.DATASETS) == {"auto", *data.READERS}
     monkeypatch.setitem(data.READERS, "bars", data.READERS["mnist5k"])
@@ -152,6 +141,8 @@ def test_the_names_that_people_have(tmp_path, capfd, form, packed):
             whole = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
             path.write_bytes(gzip.compress(whole) if packed else whole)
     loaded = data.load_dataset("auto", str(folder))
+    assert loaded.name == "people" and loaded.test.images.shape == (20, 1, 28, 28)
+    assert loaded.train.images.dtype == np.uint8 and loaded.train.labels.dtype == np.int32
     np.testing.assert_array_equal(loaded.train.images, mnist5k().train.images[::50])
     np.testing.assert_array_equal(loaded.test.labels, mnist5k().test.labels[::50])
     turned = "EMNIST's images are transposed" in capfd.readouterr().err
@@ -243,24 +234,12 @@ def test_folders_of_the_same_names_are_no_files(tmp_path):
     assert len(data.load_dataset(None, str(tmp_path / "digits")).train.labels) == 256
 
 
-def test_unpacked_files_at_gluons_place_count(published, tmp_path, monkeypatch):
-    home = tmp_path / "home" / "datasets" / "mnist"
-    home.mkdir(parents=True)
-    for name in mnist.FILES:
-        (home / name[:-3]).write_bytes(gzip.decompress((published / name).read_bytes()))
-    publish(monkeypatch, mirrors=("http://127.0.0.1:9/",))
-    assert len(data.load_dataset("mnist", None).train.labels) == 256
-    (home / "train-images-idx3-ubyte").write_bytes(b"half")
-    with pytest.raises(UserError, match="not an IDX file"):
-        data.load_dataset("mnist", None)
+# --- downloads ---------------------------------------------------------------------------------
 
 
 def publish(monkeypatch, **changes):
     """Publish MNIST otherwise."""
     monkeypatch.setattr(mnist, "MNIST", mnist.MNIST._replace(**changes))
-
-
-# --- downloads ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -291,18 +270,13 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def test_mnist_is_downloaded_once_from_a_mirror_that_works(published, tmp_path, monkeypatch):
-    loaded = data.load_dataset("auto", None)
-    assert loaded.name == "mnist" and len(loaded.train.labels) == 256
-    home = tmp_path / "home" / "datasets" / "mnist"
-    assert sorted(path.name for path in home.iterdir()) == sorted(mnist.FILES)
-    publish(monkeypatch, mirrors=("http://127.0.0.1:9/",))
-    assert len(data.load_dataset("mnist", None).train.labels) == 256
-
-
-def test_a_file_that_is_not_the_published_one_is_fetched_again(published, tmp_path):
     home = tmp_path / "home" / "datasets" / "mnist"
     home.mkdir(parents=True)
     (home / "train-images-idx3-ubyte.gz").write_bytes(b"half a download")
+    loaded = data.load_dataset("auto", None)
+    assert loaded.name == "mnist" and len(loaded.train.labels) == 256
+    assert sorted(path.name for path in home.iterdir()) == sorted(mnist.FILES)
+    publish(monkeypatch, mirrors=("http://127.0.0.1:9/",))
     assert len(data.load_dataset("mnist", None).train.labels) == 256
 
 
@@ -311,6 +285,18 @@ def test_a_download_that_was_changed_on_the_way_is_refused(published, tmp_path):
     with pytest.raises(UserError, match="--data_dir"):
         data.load_dataset("mnist", None)
     assert not (tmp_path / "home" / "datasets" / "mnist" / mnist.FILES[1]).exists()
+
+
+def test_unpacked_files_at_gluons_place_count(published, tmp_path, monkeypatch):
+    home = tmp_path / "home" / "datasets" / "mnist"
+    home.mkdir(parents=True)
+    for name in mnist.FILES:
+        (home / name[:-3]).write_bytes(gzip.decompress((published / name).read_bytes()))
+    publish(monkeypatch, mirrors=("http://127.0.0.1:9/",))
+    assert len(data.load_dataset("mnist", None).train.labels) == 256
+    (home / "train-images-idx3-ubyte").write_bytes(b"half")
+    with pytest.raises(UserError, match="not an IDX file"):
+        data.load_dataset("mnist", None)
 
 
 def test_fashion_mnist_has_a_place_and_files_of_its_own(published, tmp_path, monkeypatch):

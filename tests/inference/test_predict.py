@@ -136,11 +136,9 @@ def test_photos_are_answered_with_their_boxes(cli, tmp_path):
     photographs.photograph("phone", 3, 1).save(tmp_path / "some" / "a.jpg")
     photographs.photograph("phone", None, 1).save(tmp_path / "some" / "b.jpg")
     (tmp_path / "some" / "c.png").write_bytes(b"x")
-    row = Image.new("L", (600, 300), 255)
+    row, three = Image.new("L", (600, 300), 255), photographs.photograph("tight", 3, 1)
     for place in (60, 320):
-        row.paste(
-            photographs.photograph("tight", 3, 1).convert("L").resize((120, 160)), (place, 70)
-        )
+        row.paste(three.convert("L").resize((120, 160)), (place, 70))
     row.save(tmp_path / "some" / "d.png")
     done = cli("--predict", "some", "--format", "json")
     photo, paper, broken, pair = answers(done)
