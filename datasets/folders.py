@@ -94,8 +94,8 @@ def decode(paths, shape, prepare=False):
     with warnings.catch_warnings(), ThreadPool(physical_cores()) as pool:
         warnings.simplefilter("ignore")  # of decoders; the filters are the same in all threads
         decoded = pool.imap(lambda path: read_one(path, shape, prepare), paths)
-        shown = {"total": len(paths), "desc": "reading images", "unit": " images"}
-        for one in progress(iterable=decoded, **shown):
+        bar = {"total": len(paths), "desc": "reading images", "unit": " images"}
+        for one in progress(iterable=decoded, **bar):
             check_signals()
             yield one
 

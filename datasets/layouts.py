@@ -91,9 +91,9 @@ def class_names(folder):
     if len(names) < 2:
         raise UserError(
             f"{root} has {len(names)} folder(s) of images, but classes need two: "
-            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*. If a table has the "
-            "labels, move each image to a folder of its class; a table of pixels is to be named "
-            "with --data_dir itself"
+            "DIR/train/<class>/* and DIR/test/<class>/*, or DIR/<class>/*; if a table has the "
+            "labels, move each image to a folder of its class; if it has the pixels, name the "
+            "table itself with --data_dir"
         )
     for name in names:
         if name.lower() == "unknown":

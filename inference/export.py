@@ -20,8 +20,8 @@ from process.files import claim, write_together
 
 OPSET = 13  # the newest that MXNet 1.9.1 writes
 TOLERANCE = 1e-4  # of the comparison with MXNet
-COMPARED = 100  # images, or fewer, so that no layer has more than
-MOST_ACTIVATIONS = 2**24  # of them
+COMPARED = 100  # images, or fewer large ones
+MOST_ACTIVATIONS = 2**24  # of a layer, for the images that are compared together
 MAX_BYTES = 2**31 - 2**20  # of parameters: the whole model must stay below 2 GiB
 
 

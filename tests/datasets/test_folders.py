@@ -190,7 +190,7 @@ WRONG = {
     ),
     "a single class": (
         lambda own: (own / "train" / "b").rename(own / "b"),
-        "classes need two.* If a table has the labels, move each image to a folder of its class",
+        "classes need two.*; if a table has the labels, move each image to a folder of its class",
     ),
     "a class to test only": (
         lambda own: write_images(own / "test", "c"),
