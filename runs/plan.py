@@ -9,7 +9,6 @@ from data import count_classes, load_dataset
 from datasets.dataset import Dataset
 from process.console import say
 from process.errors import UserError
-from process.files import new_name
 from recipe import EVAL_METHODS, Recipe
 from runs.record import Record, Surroundings
 from runs.run import SHIPPED, Run
@@ -123,9 +122,14 @@ def resumed(request, record, now):
             f"{run.prefix}: its cosine ends after {begun_for} epochs, and begins again with "
             f"--lr_factor times the rate: a cosine of {record.epochs} epochs needs a new run"
         )
-    if is_finished(run, record):
+    if len(record.history) >= record.epochs and run.has_history(record):
         say(f"{run.prefix}: all {len(record.history)} epochs are finished")
         return None
+    if not run.resume_params.exists():
+        raise UserError(
+            f"{run.resume_params} is missing, without which {run.prefix} cannot be resumed: "
+            "shipped runs cannot"
+        )
     dataset, record.data_dir = request.load(recipe, record)
     record.check_resumable(dataset, now)
     return Plan(run, recipe, record.epochs, len(record.history), dataset, record)
@@ -197,18 +201,6 @@ def check_losses(recipe, request):
         raise UserError("--second_train needs centers: train with --center_loss")
 
 
-def is_finished(run, record):
-    """Whether nothing of a run is left to do; raises UserError where it cannot go on."""
-    if len(record.history) >= record.epochs and run.has_history(record):
-        return True
-    if not any(path.exists() for path in (run.resume_params, new_name(run.resume_params))):
-        raise UserError(
-            f"{run.resume_params} is missing, without which {run.prefix} cannot be resumed: "
-            "shipped runs cannot"
-        )
-    return False
-
-
 def resumable(request):
     """The record of the run that --resume goes on with; None where a new one is to be begun."""
     run, source_run = request.run, request.source_run
@@ -223,7 +215,8 @@ def resumable(request):
             f"--{'second_train' if source_run else 'train'} cannot go on with: choose another "
             "--prefix"
         )
-    if source_run and not is_origin(source_run, record.started_from):
+    source = source_run and source_run.read_record()
+    if source and record.started_from not in (None, source_run.origin(source)):
         if "train" not in request.actions:
             raise UserError(
                 f"{run.prefix} was started from another {source_run.prefix} than there is now: "
@@ -232,12 +225,3 @@ def resumable(request):
         say(f"{run.prefix} was started from another {source_run.prefix}, so a new one is begun")
         return None
     return record
-
-
-def is_origin(run, started_from):
-    """Whether a second training may have been started from what this run is now."""
-    try:
-        record = run.read_record()
-    except UserError:
-        record = None  # it is not needed to go on
-    return not (record and started_from) or started_from == run.origin(record)
