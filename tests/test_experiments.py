@@ -21,7 +21,7 @@ from process.errors import UserError
 from recipe import Network
 from runs.run import Run
 from runs.trained import open_run
-from utils import classify, tightness
+from utils import classify
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def test_the_table_of_seeds_is_of_what_main_trains(trained, tmp_path):
         ("experiments.seeds", [2, "--train", "--seed", 3], "leave --seed out"),
         ("experiments.seeds", [2, "--test"], "--train or --second_train"),
         ("experiments.seeds", [2, "--train", "--lr", 1e30], "became NaN"),
-        ("experiments.lambdas", ["--lmbd", 1], "leave --lmbd out"),
+        ("experiments.lambdas", ["--seed", 1], "leave --seed out"),
         ("experiments.lambdas", ["--feature_size", 3], "leave --feature_size out"),
     ],
 )
@@ -138,31 +138,31 @@ def test_a_signal_ends_the_training_too(cli, tmp_path, signum, status):
 
 def test_the_picture_of_the_weights(cli, tmp_path, monkeypatch):
     monkeypatch.setattr(lambdas, "run_main", lambda *flags: cli(*flags))
-    runs = [Run(f"a-lmbd-{lmbd}", "ckpt", "output") for lmbd in ("0.001", "0.01", "0.1", "1")]
-    train = data.load_dataset("digits", "digits", Network()).train
-
-    def draw():
-        return lambdas.draw(["--data_dir", "digits", "--epochs", "1", "--prefix", "a"]).splitlines()
-
-    table = draw()
-    for one, line in zip(runs, table[2:]):
-        net, centers, *_ = open_run(one, {}).on(mx.cpu())
-        features = classify(net, centers, train.images, mx.cpu()).features
-        last = accuracies_of("output", one.prefix)[0][-1][:2]
-        cells = (*last, tightness(features, train.labels, centers))
-        lmbd = one.prefix.split("-")[-1]
-        assert line == f"| {lmbd} | {' | '.join(f'{cell:.4f}' for cell in cells)} |"
+    monkeypatch.setattr(lambdas, "SEEDS", 2)
+    flags = ["--data_dir", "digits", "--epochs", "1", "--prefix", "a", "--lmbd", "0.4"]
+    flags += ["--model", "lenet"]
+    table = lambdas.draw(flags).splitlines()
+    names = {"0": "a-lmbd-0", "0.04": "a-lmbd-0.04", "0.4": "a", "1": "a-lmbd-1"}
+    for (lmbd, name), line in zip(names.items(), table[2:]):
+        history = [
+            np.genfromtxt(f"output/{name}{suffix}-history.csv", delimiter=",", names=True)
+            for suffix in ("", "-seed-1")
+        ]
+        columns = ("test_softmax", "test_knn", "test_spread")
+        values = [np.array([float(each[column]) for each in history]) for column in columns]
+        cells = [f"{value.mean():.4f} ± {value.std(ddof=1):.4f}" for value in values]
+        assert line == f"| {lmbd} | {' | '.join(cells)} |"
     picture = np.asarray(Image.open("output/a-lmbd.png"))
-    quarters = [half for rows in np.split(picture, 2) for half in np.split(rows, 2, axis=1)]
-    assert picture.shape[:2] == (1280, 1280)
-    assert len({quarter.tobytes() for quarter in quarters}) == 4
+    panels = np.split(picture[:420], 4, axis=1)
+    assert len({panel.tobytes() for panel in panels}) == 4
 
-    (runs[3].folder / "feature_maps.npz").unlink()
+    Path("output/a-lmbd-1/feature_maps.npz").unlink()
     with pytest.raises(UserError, match="a-lmbd-1-history.csv, and the same command draws it"):
-        draw()
-    runs[3].picture("history.csv").unlink()
-    assert draw() == table
-    with pytest.raises(UserError, match="a-lmbd-0.01 was trained with other flags"):
+        lambdas.draw(flags)
+    Path("output/a-lmbd-1-history.csv").unlink()
+    assert lambdas.draw(flags).splitlines() == table
+    runs = [Run(f"a-lmbd-{lmbd}", "ckpt", "output") for lmbd in ("0", "1")]
+    with pytest.raises(UserError, match="a-lmbd-1 was trained with other flags"):
         read_alike(runs, "seed")
 
 
