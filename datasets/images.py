@@ -1,6 +1,8 @@
 """Image files of any format, mode and depth, read as people see them."""
 
+import contextlib
 import io
+import threading
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,6 +14,8 @@ Image.init()
 ENDS = ".png .jpg .jpeg .jpe .jfif .bmp .webp .tif .tiff .gif .avif"
 KNOWN = {end: Image.EXTENSION.get(end) for end in ENDS.split()}
 FORMATS = {end: form for end, form in KNOWN.items() if form in Image.OPEN}
+MANY_PIXELS = 2**24  # a small file may hold many more: such are decoded one at a time
+ONE_AT_A_TIME = threading.Lock()
 FAINT = 40  # differences of brightness below it are not seen
 
 
@@ -28,10 +32,12 @@ def open_image(path, mode, size):
         with Image.open(content, formats=sorted(set(FORMATS.values()))) as image:
             full = image.size
             image.draft(mode, size)  # a JPEG need not be decoded whole
-            upright = ImageOps.exif_transpose(image)
-            if (upright.width > upright.height) != (image.width > image.height):
-                full = full[::-1]
-            return shown(upright, mode), full
+            many = image.width * image.height > MANY_PIXELS
+            with ONE_AT_A_TIME if many else contextlib.nullcontext():
+                upright = ImageOps.exif_transpose(image)
+                if (upright.width > upright.height) != (image.width > image.height):
+                    full = full[::-1]
+                return shown(upright, mode), full
     except Exception as error:  # decoders fail in many ways
         raise ValueError(f"{path} cannot be read as an image") from error
 

@@ -16,6 +16,7 @@ PARTS = {"train": {"train"}, "test": {"test", "t10k"}}
 KINDS = {"images": {"x", "img", "imgs", "image", "images"}, "labels": {"y", "label", "labels"}}
 ARRAYS = {(part, kind) for part in PARTS for kind in KINDS}
 LABELS = ("label", "class", "target", "y")  # columns of a table
+MAX_UNPACKED = 2**33  # bytes of an .npz file, a small one of which may hold anything
 NO_PIXELS = ("", "id", "index", "unnamed: 0")
 
 
@@ -77,7 +78,10 @@ def read_npz(paths):
         try:
             # np.load takes what is no .npz file for a pickle, and advises to trust it.
             with open_regular(path) as file:
-                for name, array in np.lib.npyio.NpzFile(file).items():
+                members = np.lib.npyio.NpzFile(file)
+                if sum(member.file_size for member in members.zip.infolist()) > MAX_UNPACKED:
+                    raise ValueError(f"it unpacks to more than {MAX_UNPACKED:,} bytes")
+                for name, array in members.items():
                     arrays[array_of(name if len(paths) == 1 else path.stem)] = np.asarray(array)
         except Exception as error:  # of zipfile, its four ways to pack, and NumPy's tokenizer
             raise UserError(f"{path} cannot be read ({error})") from error

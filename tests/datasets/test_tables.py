@@ -70,6 +70,15 @@ def test_another_npz_is_refused(tmp_path, changed, words):
         data.load_dataset(None, str(tmp_path / "mnist.npz"))
 
 
+def test_an_npz_that_would_take_all_memory_is_refused(tmp_path, monkeypatch):
+    write_npz(tmp_path / "mnist.npz")
+    monkeypatch.setattr(tables, "MAX_UNPACKED", 10**5)
+    with pytest.raises(
+        UserError, match="mnist.npz cannot be read .it unpacks to more than 100,000"
+    ):
+        data.load_dataset(None, str(tmp_path / "mnist.npz"))
+
+
 def test_a_damaged_npz_is_refused(tmp_path):
     """Whatever zipfile, zlib and NumPy make of it."""
     path = tmp_path / "mnist.npz"
