@@ -11,6 +11,7 @@ import argparse
 import numpy as np
 
 from experiments import answer
+from experiments.controls import SUFFIXES
 from experiments.seeds import prefix_of
 from process import arguments
 from process.console import table
@@ -25,8 +26,8 @@ def compare(args):
     from runs.run import Run
 
     def last(prefix, seed):
-        first, second, _ = prefix.partition("-second")
-        name = prefix_of(first, seed) + second
+        suffix = next((end for end in ("-second", *SUFFIXES.values()) if prefix.endswith(end)), "")
+        name = prefix_of(prefix[: len(prefix) - len(suffix)], seed) + suffix
         record = Run(name, args.ckpt_dir, "output").read_record()
         if record is None:
             raise UserError(f"{name} is not there: python -m experiments.seeds trains it")

@@ -18,6 +18,8 @@ def prepare_mxnet():
 
     Raises UserError where it cannot be loaded.
     """
+    if sys.flags.optimize > 1:
+        raise UserError("MXNet needs docstrings: start Python without -OO or PYTHONOPTIMIZE=2")
     give_home()
     use_physical_cores()
     tune_threads()

@@ -84,6 +84,11 @@ sys.exit(main.main({[*map(str, TRAIN), "--plotting"]!r}))
     assert done.returncode == 0 and done.stderr == "", done
 
 
+def test_python_without_docstrings_is_one_line(tmp_path):
+    done = run(*TRAIN, cwd=tmp_path, env={**os.environ, "PYTHONOPTIMIZE": "2"})
+    assert_one_line(done, "without -OO")
+
+
 # --- cores ---------------------------------------------------------------------------------------
 
 
