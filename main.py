@@ -217,6 +217,8 @@ def check_flags(args, error):
         "--center_loss goes with --train": given.center_loss and not args.train,
         f"--eval_method {given.eval_method} {needs}": softmax_only and by_center,
         f"--second_train {needs}": softmax_only and args.second_train,
+        f"--threshold {needs}": softmax_only and threshold,
+        f"--reject {needs}": softmax_only and reject and not args.unknown,
         "--resume goes with --train or --second_train": args.resume and not training,
         f"--kvstore {args.kvstore} goes with --train or --second_train": (
             args.kvstore != "device" and not training
