@@ -40,6 +40,7 @@ def load_dataset(dataset, data_dir, network=DEFAULT, reading=None):
         loaded = read_folder(Path(data_dir), reading or Reading.to_train(network))
     else:
         loaded = read_named(dataset)
+    check_signals()
     check_dataset(loaded, network, to_train)
     loaded = loaded.as_bytes()
     check_smallest(loaded, network)
