@@ -231,10 +231,14 @@ def check_flags(args, error):
 
 def without_effect(args):
     """What to say of flags that were given, but change nothing."""
-    if args.train and not args.resume and not args.given.get("center_loss"):
+    begun = args.train and not args.resume
+    by_center = recipe.EVAL_METHODS[args.given.get("eval_method", "softmax")].needs_centers
+    if begun and not args.given.get("center_loss"):
         for name in ("lmbd", "alpha", "formulation"):
             if name in args.given:
                 yield f"--{name} has no effect without --center_loss"
+    if begun and by_center and args.given.get("alpha") == 0:
+        yield "--alpha 0 leaves the centers where they are initialized, which is no good for knn"
     if args.dataset and args.data_dir:
         yield f"--dataset {args.dataset} has no effect beside --data_dir"
 

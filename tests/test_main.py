@@ -198,6 +198,7 @@ def coloured(picture):
     [
         ("--train --lmbd 2", "--lmbd has no effect without --center_loss"),
         ("--train --formulation paper", "--formulation has no effect without --center_loss"),
+        ("--train --center_loss --alpha 0 --eval_method knn", "--alpha 0 leaves the centers"),
         ("--test --dataset mnist --data_dir digits", "--dataset mnist has no effect"),
         ("--train --center_loss --lmbd 2 --alpha 0", None),
         ("--second_train --lmbd 1 --alpha 0.5", None),  # two commands of 2019
