@@ -1,12 +1,13 @@
 """Shipped runs: used where there is no run of the user's own, said so, and never changed."""
 
+import json
 import shutil
 import subprocess
 
 import pytest
 from helpers import QUICK, ROOT, assert_one_line, snapshot
 
-from runs.record import Record
+from runs.record import FORMAT, Record
 from runs.run import SHIPPED
 
 LINE = "center-loss: there is no run of this name in ckpt, so the shipped one is used"
@@ -53,7 +54,8 @@ def test_shipped_records_are_of_this_version_and_hold_no_path():
     for path in SHIPPED.glob("*.json"):
         if path.name != "best.onnx.json":
             record = Record.from_bytes(path.read_bytes())
-            assert record.data_dir is None and record.to_bytes() == path.read_bytes()
+            assert record.data_dir is None
+            assert json.loads(path.read_bytes())["format"] == FORMAT
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="there is no git here")
