@@ -4,7 +4,7 @@
 that does, except for one thing:
 
 - `feature-bias`, `classifier-bias`: only this layer has a bias; the bias of the other stays 0.
-- `both-losses`: a second training goes on with both losses, and trains all that the first one did.
+- `both-losses`: a second training has both losses, and trains all that the first training did.
   Its run is called `<prefix>-both-losses`.
 """
 

@@ -48,8 +48,9 @@ def draw(flags):
     panels, values = [], []
     for lmbd, prefixes in prefixes_of(args).items():
         runs = [Run(prefix, args.ckpt_dir, args.out_dir) for prefix in prefixes]
-        last = [record.history[-1] for record in read_alike(runs, "seed")]
-        drawn = read_drawn(runs[0], runs[0].read_record())
+        records = read_alike(runs, "seed")
+        last = [record.history[-1] for record in records]
+        drawn = read_drawn(runs[0], records[0])
         if last[0].epoch not in drawn:
             advice = f"remove {runs[0].picture('history.csv')}, and the same command draws it again"
             raise UserError(f"{runs[0].folder} has nothing of epoch {last[0].epoch}: {advice}")
