@@ -234,7 +234,7 @@ def test_help_answers_before_mxnet_is_imported():
     assert done.stdout.endswith("False False\n"), done.stderr
 
 
-def test_centers_of_classes_that_nobody_trained_are_nobodys(cli, tmp_path):
+def test_centers_of_classes_without_training_images_are_ignored(cli, tmp_path):
     """Labels 1 to 10 and 62 classes: the other 52 centers lie where they were initialized."""
     for name in ("train", "t10k"):
         path = tmp_path / "digits" / f"{name}-labels-idx1-ubyte.gz"
