@@ -133,16 +133,11 @@ class Dataset:
         )
 
 
-def border(images):
-    """The outermost pixels of images (..., H, W): (..., P)."""
+def edges(images):
+    """Mean brightness of the outermost pixels of each of images (N, C, H, W): (N,) float64."""
     outermost = np.ones(images.shape[-2:], bool)
     outermost[1:-1, 1:-1] = False
-    return images[..., outermost]
-
-
-def edges(images):
-    """Mean brightness of the border of each of images (N, C, H, W): (N,) float64."""
-    return border(images).mean(axis=(1, 2))
+    return images[..., outermost].mean(axis=(1, 2))
 
 
 def edge_of(split):

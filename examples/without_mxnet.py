@@ -1,4 +1,4 @@
-"""--predict without MXNet: `python -m examples.without_mxnet shipped/best.onnx photo.jpg ...`.
+"""Answer without MXNet: `python -m examples.without_mxnet shipped/best.onnx photo.jpg ...`.
 
 This model tells digits in photos; --export writes others, and a JSON file beside each. All that is
 needed is onnxruntime, NumPy and Pillow, and SciPy where images are prepared as MNIST's were.
@@ -38,7 +38,7 @@ for path in paths:
     outputs = {name: one[0] for name, one in zip(names, session.run(names, {"image": image}))}
     logits = outputs["output"].astype(np.float64)
     found, probability = logits.argmax(), 1 / np.exp(logits - logits.max()).sum()
-    answer = f"probability {probability:.4f}"
+    answer = f"class prediction {facts['classes'][found]} with probability {probability:.4f}"
     if "distance" in outputs:
         classes = np.array(facts["trained"])
         nearest = classes[outputs["distance"][classes].argmin()]

@@ -14,7 +14,7 @@ TINT = 0.25  # how much colour a region has
 MAX_BORDERS = 50  # of classes
 TINTS = "tint: what the classifier answers there; "
 CENTERS = "dotted: halfway between centers; circle: mean distance of a class to its center;"
-WRONG = f"\nblack edge: wrong by one of the methods; {SCALES_DIFFER}"
+WRONG = f"\nblack edge: wrong by at least one method; {SCALES_DIFFER}"
 
 
 class Panel(NamedTuple):

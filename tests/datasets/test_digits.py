@@ -1,5 +1,8 @@
 """Photos of digits become MNIST's: found, turned light on dark, scaled and centered."""
 
+import shutil
+import subprocess
+import sys
 import time
 
 import mxnet as mx
@@ -143,3 +146,14 @@ def test_a_photo_of_twelve_megapixels_takes_no_half_second():
 def test_tiny_and_narrow_pictures_are_no_trouble(size):
     for picture in (Image.new("L", size, 200), Image.effect_noise(size, 90)):
         digits.prepare(picture)
+
+
+def test_the_file_can_be_used_alone(tmp_path):
+    shutil.copy(digits.__file__, tmp_path)
+    photographs.photograph("phone", 3, 40).save(tmp_path / "photo.png")
+    script = (
+        "import digits, PIL.Image as Image\n"
+        "print(digits.prepare(Image.open('photo.png').convert('L')).box)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True)
+    assert done.stdout.startswith(b"("), done.stderr
