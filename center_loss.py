@@ -1,4 +1,5 @@
-"""Center loss for Gluon. This file needs MXNet and nothing else: copy it into your project."""
+"""Center loss for Gluon. This file needs MXNet alone: copy it into your project, with
+``process/mxnet_compat.py`` where MXNet cannot be imported by itself."""
 
 from typing import Callable, NamedTuple
 
@@ -45,8 +46,9 @@ class CenterLoss(gluon.loss.Loss):
         Give the centers row-sparse gradients, so that a step costs what its batch needs and not
         what all classes need. Under plain SGD both kinds give the same centers, bit for bit.
         With weight decay, momentum or Adam row-sparse gradients leave absent classes alone.
-        MXNet cannot do with them: float16, ``grad_req="add"``, training what was exported as a
-        symbol and imported again, and dense centers in a Gluon Trainer with a distributed kvstore.
+        MXNet does not support with them: float16, ``grad_req="add"``, the training of what was
+        exported as a symbol and imported again, and dense centers in a Gluon Trainer with a
+        distributed kvstore.
 
     Inputs
     ------

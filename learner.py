@@ -170,7 +170,7 @@ class Learner:
         return losses
 
     def backward(self, slices):
-        """Give the parameters their gradients; returns the losses, a list a device, each (b,)."""
+        """Give the parameters their gradients; returns the losses (b,), a list per device."""
         with autograd.record():
             device_losses = [self.losses(*part) for part in slices]
         autograd.backward([loss for losses in device_losses for loss in losses])

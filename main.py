@@ -171,8 +171,8 @@ ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "ex
 
 
 def parse(argv):
-    """All flags; those of a recipe, which a run's record may decide, only where they were given, in
-    the dict `given`. Where they are wrong, a line says so, and SystemExit has the status 2."""
+    """Parse the command line. The flags of a recipe that were given go to the dict `given`: a run's
+    record or the defaults decide the others. A wrong flag ends in a line, and SystemExit of 2."""
     parser = new_parser()
     args = parser.parse_args(argv)
     if args.version:
@@ -295,30 +295,33 @@ def new_parser():
     add(group, "--alpha", "learning rate of the centers")
     add(group, "--model", "network: LeNet++ of the paper, or the smaller and faster LeNet")
     add(group, "--no_bias", "leave the biases of feature layer and classifier out")
-    add(group, "--num_classes", "number of classes; a folder of images tells it by itself")
+    add(group, "--num_classes", "number of classes; those of a folder of images are counted")
     add(group, "--image_size", "width and height, in pixels, to which the images of a folder are "
         "resized")
     add(group, "--color", "keep the colours of a folder's images")
     add(group, "--prepare", "mnist: find the digit in an image file, and scale and center it as "
-        "MNIST's are, light on dark; none: resize the whole image; auto: mnist for --predict and "
-        "--unknown where the run was trained on MNIST or the like, otherwise none")
+        "MNIST's are, light on dark; none: resize the whole image; auto: mnist for the files that "
+        "a run trained on MNIST or the like is used on, none in training and for other runs")
     add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")
     add(group, "--epochs", "passes through the training set (default: 30, more if these have "
-        "fewer than 6,000 steps; with a cosine: --lr_step)",
+        "fewer than 6,000 steps; with a cosine --lr_step, or else 5, more if these have fewer than "
+        "2,000)",
         type=arguments.whole(1, recipe.LARGEST_INT))
     add(group, "--batch_size", "images in a step")
     add(group, "--lr", "learning rate of the network")
-    add(group, "--lr_step", "epochs after which both learning rates are multiplied by lr_factor "
-        "(default: 10, with a cosine 5; more where these have fewer than 2,000 steps)")
+    add(group, "--lr_step", "epochs after which both learning rates are multiplied by "
+        "--lr_factor (default: 10, more if these have fewer than 2,000 steps; with a cosine all "
+        "--epochs)")
     add(group, "--lr_factor", "see --lr_step")
-    add(group, "--lr_schedule", "how the learning rates fall: in steps only, or also along a "
-        "cosine to zero within each step")
+    add(group, "--lr_schedule", "how the learning rates fall: step, every --lr_step epochs; "
+        "cosine, also along a cosine to zero within these")
     add(group, "--augment", "turn, slant, scale and shift the training images at random")
     add(group, "--momentum", "momentum of the network's SGD, in [0, 1)")
     add(group, "--wd", "weight decay of the network")
-    add(group, "--seed", "seed of all random numbers: the same results with as many threads")
+    add(group, "--seed", "seed of all random numbers; the same seed, number of threads and "
+        "processor give the same results")
     add(group, "--resume", "go on after the last finished epoch; flags not given are those the "
         "run was begun with", action="store_true")
 
@@ -337,8 +340,9 @@ def new_parser():
     add(group, "--threshold", "call an image unknown if its nearest center is farther than this",
         type=arguments.number(0))
     add(group, "--reject", "call an image unknown if it is farther from its nearest center than "
-        "all but this fraction (such as 0.05) of the images that chose the best epoch; with "
-        "--unknown, of the test images; --export keeps the distance",
+        "all but this fraction of the images by which the best epoch was chosen; with --unknown, "
+        "of the test images; --export stores that distance (default there and with --unknown: "
+        "0.05)",
         type=arguments.number(0, 1))
 
     group = parser.add_argument_group("data and files")

@@ -33,7 +33,7 @@ LARGEST_INT = 2**31 - 1
 
 @dataclass(frozen=True)
 class Network:
-    """The network of a run, which --test, --compare and --second_train take from it."""
+    """The network of a run, which all commands but --train take from its record."""
 
     model: str = one_of(MODELS, default="lenetplus")
     no_bias: bool = False

@@ -158,7 +158,8 @@ class Keeper:
 
 @contextlib.contextmanager
 def telling_what_is_kept(run, keeper):
-    """Add to what ends an epoch early what is left of the run, and whether --resume goes on.
+    """Note on the exception that ends an epoch early what is kept of the run, and whether --resume
+    goes on.
 
     `keeper` is None where rank 0 has it.
     """
