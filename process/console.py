@@ -23,8 +23,7 @@ def say(text):
     try:
         write(text, sys.stdout)
     except (OSError, ValueError) as error:
-        with contextlib.suppress(OSError, ValueError):  # or Python's end would write it again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)
         closed = isinstance(error, BrokenPipeError)
         fault = "was closed" if closed else f"cannot be written ({error})"
         raise OutputLost(f"the output {fault}") from error
@@ -32,8 +31,17 @@ def say(text):
 
 def note(text):
     """Print to standard error; a note that cannot be printed does not end the program."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         write(text, sys.stderr)
+    except (OSError, ValueError):
+        give_up(sys.stderr)
+
+
+def give_up(stream):
+    """Let what a lost stream still holds go nowhere: Python's end would write it again, and since
+    3.14 end with the status 120."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def warn(text):
