@@ -172,7 +172,7 @@ ACTIONS = {**TRAINING, "test": test, "compare": compare, "predict": predict, "ex
 
 def parse(argv):
     """Parse the command line. The flags of a recipe that were given go to the dict `given`: a run's
-    record or the defaults decide the others. A wrong flag ends in a line, and SystemExit of 2."""
+    record or the defaults decide the others. A wrong flag prints a line and exits with 2."""
     parser = new_parser()
     args = parser.parse_args(argv)
     if args.version:
@@ -300,8 +300,8 @@ def new_parser():
         "resized")
     add(group, "--color", "keep the colours of a folder's images")
     add(group, "--prepare", "mnist: find the digit in an image file, and scale and center it as "
-        "MNIST's are, light on dark; none: resize the whole image; auto: mnist for the files that "
-        "a run trained on MNIST or the like is used on, none in training and for other runs")
+        "MNIST's are, light on dark; none: resize the whole image; auto: mnist for image files "
+        "given to a run that was trained on MNIST or the like, otherwise none")
     add(group, "--feature_size", "number of features")
 
     group = parser.add_argument_group("training")

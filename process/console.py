@@ -38,10 +38,10 @@ def note(text):
 
 
 def give_up(stream):
-    """Let what a lost stream still holds go nowhere: Python's end would write it again, and since
-    3.14 end with the status 120."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    """Let what a lost stream still holds go nowhere: when Python ends it would be written again,
+    and fail, for which Python 3.14 gives the exit status 120."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def warn(text):
